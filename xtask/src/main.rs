@@ -1,1 +1,70 @@
-fn main() {}
+//! `cargo xtask`: what a fresh machine needs to demonstrate, test and measure Headwater.
+//!
+//! ```text
+//!            ┌─ setup ──── a compiler with the wasm32-unknown-unknown target
+//! xtask ─────┼─ modules ── modules/* → components, by `headwater module build`
+//!            ├─ demo ───── broker, word count, real texts, every count compared
+//!            ├─ test ───── setup, then all tests
+//!            └─ bench ──── ratios from one run
+//! ```
+
+mod bench;
+mod command;
+mod demo;
+mod modules;
+mod setup;
+mod test;
+mod word_count;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Set up, demonstrate, test and measure Headwater")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+    /// Install system packages (Debian's compiler for wasm guests) when nothing else helps; root does so unasked
+    #[arg(long, global = true)]
+    system_setup: bool,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Set up, build, start a broker and stream two books through word count; compare all counts
+    Demo,
+    /// Set up, build the modules and run all tests
+    Test {
+        /// Only tests whose names contain this
+        filter: Option<String>,
+    },
+    /// Print ratios against named baselines measured in the same run
+    Bench {
+        /// Only benchmarks whose names contain this
+        filter: Option<String>,
+    },
+    /// Build modules/* into components and print where they are
+    Modules,
+    /// Only find or install a compiler for wasm guests
+    Setup,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let setup = setup::Permission { system_packages: arguments.system_setup };
+    let result = match arguments.task {
+        Task::Demo => demo::run(setup),
+        Task::Test { filter } => test::run_all(setup, filter.as_deref()),
+        Task::Bench { filter } => bench::run_all(setup, filter.as_deref()),
+        Task::Modules => modules::build_all(setup).map(|directory| println!("{}", directory.display())),
+        Task::Setup => setup::guest_compiler(setup).map(|compiler| println!("guests are built with {compiler}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
