@@ -182,7 +182,7 @@ impl ProducerId {
 
     /// The task that the id names, if it lies in the reserved range.
     pub fn task(self) -> Option<TaskProducer> {
-        self.is_task().then(|| TaskProducer {
+        self.is_task().then_some(TaskProducer {
             processor: ProcessorNumber(((self.0 >> 38) & 0xff_ffff) as u32),
             task: ((self.0 >> 18) & 0xf_ffff) as u32,
             generation: (self.0 & 0x3_ffff) as u32,
