@@ -1,0 +1,5 @@
+//! Real endpoints on loopback.
+
+mod frames;
+mod handshake;
+mod support;
