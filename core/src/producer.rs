@@ -1,0 +1,401 @@
+//! What a partition has seen of each producer: who may append next, and which batch is a retry.
+//!
+//! Two rule sets; which one applies follows from the producer id alone, so the state is a function of the log (IDP-4,
+//! STEP-11):
+//!
+//! ```text
+//!              ordinary producer (client.rs)          task of a processor (task.rs)
+//! key          producer id                            (processor, task)
+//! compared     epoch, then sequence                   generation, then epoch, then number
+//! next         last sequence + 1, 2^31-1 → 0          last number + 1 (31 bits of it are in the log)
+//! known again  one of the last 5 batches (IDP-2)      any number ≤ last (STEP-9)
+//! unknown      any sequence is accepted (IDP-5)       only number 0 (STEP-9)
+//! forgotten    beyond PRODUCERS_PER_PARTITION_MAX     never (STEP-11)
+//! ```
+//!
+//! In a changelog partition the number of a task's batch is its step: one batch, one number (STEP-2).
+
+mod client;
+pub mod sequence;
+mod staged;
+mod task;
+
+pub use staged::StagedProducers;
+
+use crate::invariant::{Violation, holds};
+use crate::limits;
+use client::ClientEntry;
+use headwater_protocol::batch::BatchHeader;
+use headwater_protocol::error::{ApiError, ErrorCode};
+use headwater_protocol::ids::{LeaderEpoch, ProcessorNumber, ProducerId, TaskProducer};
+use std::collections::BTreeMap;
+use task::TaskEntry;
+
+/// What a partition's batches are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PartitionKind {
+    /// Records of clients and of processors' outputs.
+    Records,
+    /// Commits of one task; only that task writes (STEP-2).
+    Changelog,
+}
+
+/// Who proposes a batch, and what they vouch for beside the batch's header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// A client; the rules IDP-1…5 hold if the batch has a producer id.
+    Client,
+    /// A task that sends outputs. Batches are re-sent verbatim, with the epoch they were made under in their header; so
+    /// the sender's own generation and epoch come beside it (STEP-9).
+    TaskOutput {
+        /// The sender's generation; that in the batch's producer id must be the same.
+        generation: u32,
+        /// The sender's epoch: leader epoch of its changelog partition, all bits.
+        epoch: LeaderEpoch,
+        /// Number of the batch's first record, all bits; the header has the low 31 (STEP-8).
+        first: u64,
+    },
+    /// A task that commits a step to its changelog partition (STEP-2).
+    TaskCommit {
+        /// The leader epoch under which the task began to run.
+        epoch: LeaderEpoch,
+        /// The step's number, all bits; the header has the low 31. The first step is number 0.
+        step: u64,
+    },
+    /// The broker itself; nothing is checked.
+    Internal,
+}
+
+/// What becomes of a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It is the next one.
+    Append,
+    /// It is in the log already (or about to be), below `next_offset`. Say so only when that is below the high
+    /// watermark (STEP-10).
+    Duplicate {
+        /// Offset of the first record of the original batch (IDP-2). For a task: of the last batch of that task, which
+        /// is the original or a later one.
+        base_offset: i64,
+        /// One past the last offset of that same batch.
+        next_offset: i64,
+    },
+    /// It must not be appended.
+    Refuse(ProducerRefusal),
+}
+
+/// Why a batch must not be appended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ProducerRefusal {
+    /// Client: a hole, or a retry older than what is remembered (IDP-3).
+    #[error(
+        "producer {producer}: sequence {got} does not follow; the next is {expected}. A batch before it was lost or \
+         came too late; start a new producer"
+    )]
+    OutOfOrder {
+        /// The producer id.
+        producer: i64,
+        /// First sequence of the next batch.
+        expected: i32,
+        /// First sequence of this batch.
+        got: i32,
+    },
+    /// Client: a newer epoch of this producer exists (IDP-3).
+    #[error("producer {producer}: epoch {got} is over, {current} has begun; another instance took this id")]
+    InvalidEpoch {
+        /// The producer id.
+        producer: i64,
+        /// The newest epoch seen.
+        current: i16,
+        /// The batch's epoch.
+        got: i16,
+    },
+    /// Task: a hole, or a batch that is there in part; send from `number` (STEP-9). For a commit: the next step.
+    #[error("number {number} comes next")]
+    Expect {
+        /// The next number, all bits.
+        number: u64,
+    },
+    /// Task: a newer generation or epoch wrote here (STEP-9, STEP-2).
+    #[error("a newer instance of this task, generation {generation}, epoch {epoch} (low 15 bits), wrote here")]
+    Fenced {
+        /// Its generation.
+        generation: u32,
+        /// Low 15 bits of its epoch.
+        epoch: i16,
+    },
+    /// Task: the commit is of a leader epoch that this replica has not reached.
+    #[error("the commit is of leader epoch {got}, this replica leads in {current}")]
+    UnknownEpoch {
+        /// This replica's leader epoch.
+        current: LeaderEpoch,
+        /// The commit's.
+        got: LeaderEpoch,
+    },
+    /// Client: only its own task writes to a changelog.
+    #[error("this is a changelog partition; only its own task writes to it")]
+    InternalPartition,
+    /// Client, or us for a task: the header contradicts itself or what was vouched for.
+    #[error("{0}")]
+    Malformed(
+        /// What is wrong.
+        &'static str,
+    ),
+}
+
+impl ProducerRefusal {
+    /// The code on the wire.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::OutOfOrder { .. } => ErrorCode::OutOfOrderSequenceNumber,
+            Self::InvalidEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            Self::Expect { .. } => ErrorCode::Expect,
+            Self::Fenced { .. } => ErrorCode::Fenced,
+            Self::UnknownEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
+            Self::InternalPartition => ErrorCode::InternalTopic,
+            Self::Malformed(_) => ErrorCode::InvalidRecord,
+        }
+    }
+}
+
+impl From<ProducerRefusal> for ApiError {
+    fn from(refusal: ProducerRefusal) -> Self {
+        Self::new(refusal.code(), refusal.to_string())
+    }
+}
+
+/// Where a producer's state is kept: its id; for a task without the generation, so that all generations share one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct ProducerKey(i64);
+
+const GENERATION_MASK: i64 = (TaskProducer::GENERATIONS_MAX - 1) as i64;
+
+impl ProducerKey {
+    /// The key of the producer that wrote `header`, unless the batch has no producer, no sequence or no records of a
+    /// producer (a control batch).
+    fn of(header: &BatchHeader) -> Option<Self> {
+        if header.is_control() || header.producer_id < 0 || header.base_sequence < 0 || header.last_offset_delta < 0 {
+            return None;
+        }
+        let is_task = ProducerId(header.producer_id).is_task();
+        Some(Self(if is_task { header.producer_id & !GENERATION_MASK } else { header.producer_id }))
+    }
+
+    fn task(self) -> Option<TaskProducer> {
+        ProducerId(self.0).task()
+    }
+}
+
+/// One producer's state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Entry {
+    Client(ClientEntry),
+    Task(TaskEntry),
+}
+
+impl Entry {
+    /// The state after the producer's first batch.
+    fn first(kind: PartitionKind, header: &BatchHeader, base_offset: i64) -> Self {
+        match ProducerId(header.producer_id).task() {
+            Some(task) => Self::Task(TaskEntry::first(kind, task, header, base_offset)),
+            None => Self::Client(ClientEntry::first(header, base_offset)),
+        }
+    }
+
+    /// Takes in one more batch of the producer.
+    fn observe(&mut self, kind: PartitionKind, header: &BatchHeader, base_offset: i64) {
+        match (self, ProducerId(header.producer_id).task()) {
+            (Self::Task(entry), Some(task)) => entry.observe(kind, task, header, base_offset),
+            (Self::Client(entry), None) => entry.observe(header, base_offset),
+            // The key says which of the two an entry is.
+            (Self::Task(_), None) | (Self::Client(_), Some(_)) => debug_assert!(false, "an entry under a foreign key"),
+        }
+    }
+
+    fn next_offset(&self) -> i64 {
+        match self {
+            Self::Client(entry) => entry.next_offset(),
+            Self::Task(entry) => entry.next_offset(),
+        }
+    }
+
+    /// Whether both are of one ordinary producer and the same batch is the newest.
+    fn ends_like(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Client(ours), Self::Client(theirs)) if ours.ends_like(theirs))
+    }
+}
+
+/// The state of all producers of one partition, a function of the batches in its log, in order.
+///
+/// Of ordinary producers the [`limits::PRODUCERS_PER_PARTITION_MAX`] with the newest batches are kept. A forgotten one
+/// is unknown again: its next batch is accepted whatever its sequence (IDP-5), and a retry of its last batches is not
+/// recognised any more. Entries do not expire by time: a clock is not a function of the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Producers {
+    kind: PartitionKind,
+    clients_max: usize,
+    entries: BTreeMap<ProducerKey, Entry>,
+    /// Ordinary producers by the next offset of their last batch: the first one is forgotten first.
+    clients_by_age: BTreeMap<i64, ProducerKey>,
+}
+
+impl Producers {
+    /// The state of an empty log.
+    pub fn new(kind: PartitionKind) -> Self {
+        Self::with_limit(kind, limits::PRODUCERS_PER_PARTITION_MAX)
+    }
+
+    /// As [`Self::new`], remembering at most `clients_max` ordinary producers (at least one).
+    pub fn with_limit(kind: PartitionKind, clients_max: usize) -> Self {
+        let clients_max = clients_max.max(1);
+        Self { kind, clients_max, entries: BTreeMap::new(), clients_by_age: BTreeMap::new() }
+    }
+
+    /// What the partition's batches are.
+    pub fn kind(&self) -> PartitionKind {
+        self.kind
+    }
+
+    /// How many producers are remembered.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no producer is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Takes in a batch that is in the log at `base_offset`; the same for a batch just appended and for one read again
+    /// after a restart (IDP-4). `header.base_offset` is not looked at: it may not be stamped yet. Batches must come in
+    /// offset order. A batch that breaks the rules (no leader appended it) changes nothing that would un-fence.
+    pub fn observe(&mut self, header: &BatchHeader, base_offset: i64) {
+        let Some(key) = ProducerKey::of(header) else { return };
+        let kind = self.kind;
+        let mut before = None;
+        let entry = self
+            .entries
+            .entry(key)
+            .and_modify(|entry| {
+                before = Some(entry.next_offset());
+                entry.observe(kind, header, base_offset);
+            })
+            .or_insert_with(|| Entry::first(kind, header, base_offset));
+        if matches!(entry, Entry::Client(_)) {
+            let after = entry.next_offset();
+            self.move_in_age(key, before, after);
+        }
+    }
+
+    fn move_in_age(&mut self, key: ProducerKey, before: Option<i64>, after: i64) {
+        if let Some(before) = before {
+            self.clients_by_age.remove(&before);
+        }
+        let displaced = self.clients_by_age.insert(after, key);
+        debug_assert!(displaced.is_none(), "two batches end at one offset");
+        if self.clients_by_age.len() > self.clients_max
+            && let Some((_, oldest)) = self.clients_by_age.pop_first()
+        {
+            self.entries.remove(&oldest);
+        }
+    }
+
+    /// What should become of a batch, given only what is in the log. `leader_epoch` is that of the replica.
+    pub fn check(&self, admission: Admission, header: &BatchHeader, leader_epoch: LeaderEpoch) -> Verdict {
+        self.check_against(|key| self.entries.get(&key), admission, header, leader_epoch)
+    }
+
+    fn check_against<'a>(
+        &self,
+        entry_of: impl FnOnce(ProducerKey) -> Option<&'a Entry>,
+        admission: Admission,
+        header: &BatchHeader,
+        leader_epoch: LeaderEpoch,
+    ) -> Verdict {
+        if header.last_offset_delta < 0 {
+            return Verdict::Refuse(ProducerRefusal::Malformed("the batch holds no record"));
+        }
+        let task = ProducerId(header.producer_id).task();
+        match (self.kind, admission) {
+            (_, Admission::Internal) => Verdict::Append,
+            (PartitionKind::Records, Admission::Client) => match ProducerKey::of(header) {
+                _ if task.is_some() => refuse("the producer id is of the range that is reserved for processors' tasks"),
+                _ if header.producer_id == ProducerId::NONE.0 => Verdict::Append,
+                None => refuse("a producer id needs a sequence; both are -1, or both are 0 or more"),
+                Some(_) if header.producer_epoch < 0 => refuse("a producer id needs a producer epoch of 0 or more"),
+                Some(key) => match entry_of(key) {
+                    Some(Entry::Client(entry)) => entry.check(header),
+                    // IDP-5: unknown, so any sequence will do.
+                    Some(Entry::Task(_)) | None => Verdict::Append,
+                },
+            },
+            (PartitionKind::Records, Admission::TaskOutput { generation, epoch, first }) => {
+                let sender = task::Sender { generation, epoch, number: first };
+                match task.zip(ProducerKey::of(header)) {
+                    Some((task, key)) => task::check_output(task_entry(entry_of(key)), task, header, sender),
+                    None => refuse("an output batch needs its task's producer id and a number"),
+                }
+            }
+            (PartitionKind::Changelog, Admission::TaskCommit { epoch, step }) => {
+                match task.zip(ProducerKey::of(header)) {
+                    Some((task, key)) => {
+                        let sender = task::Sender { generation: task.generation, epoch, number: step };
+                        task::check_commit(task_entry(entry_of(key)), header, sender, leader_epoch)
+                    }
+                    None => refuse("a commit needs its task's producer id and a step number"),
+                }
+            }
+            (PartitionKind::Changelog, Admission::Client | Admission::TaskOutput { .. }) => {
+                Verdict::Refuse(ProducerRefusal::InternalPartition)
+            }
+            (PartitionKind::Records, Admission::TaskCommit { .. }) => {
+                refuse("a commit belongs into a changelog partition, and this is none")
+            }
+        }
+    }
+
+    /// Every task seen, and the offsets (first, one past the last) of its last batch. Retention and cleaning keep the
+    /// last *durable* batch of each task whose processor exists, its header at least (STEP-11).
+    pub fn tasks(&self) -> impl Iterator<Item = (TaskProducer, i64, i64)> + '_ {
+        self.entries.iter().filter_map(|(key, entry)| match entry {
+            Entry::Task(entry) => {
+                let task = TaskProducer { generation: entry.generation(), ..key.task()? };
+                Some((task, entry.base_offset(), entry.next_offset()))
+            }
+            Entry::Client(_) => None,
+        })
+    }
+
+    /// Forgets all tasks of a processor that was deleted. Its number is never used again (STEP-11).
+    pub fn forget_processor(&mut self, processor: ProcessorNumber) {
+        self.entries.retain(|key, _| key.task().is_none_or(|task| task.processor != processor));
+    }
+
+    /// Checks the whole state of a log that ends at `log_end`.
+    pub fn invariants(&self, log_end: i64) -> Result<(), Violation> {
+        holds(self.clients_by_age.len() <= self.clients_max, "remembered producers stay within their limit")?;
+        let mut clients = 0;
+        for (key, entry) in &self.entries {
+            holds(entry.next_offset() <= log_end, "what was seen lies in the log")?;
+            holds(matches!(entry, Entry::Task(_)) == key.task().is_some(), "the id tells which rules apply (STEP-9)")?;
+            if let Entry::Client(entry) = entry {
+                clients += 1;
+                entry.invariants()?;
+                let aged = self.clients_by_age.get(&entry.next_offset());
+                holds(aged == Some(key), "each ordinary producer has its place by age")?;
+            }
+        }
+        holds(clients == self.clients_by_age.len(), "nobody else has a place by age")
+    }
+}
+
+fn task_entry(entry: Option<&Entry>) -> Option<&TaskEntry> {
+    match entry {
+        Some(Entry::Task(entry)) => Some(entry),
+        Some(Entry::Client(_)) | None => None,
+    }
+}
+
+fn refuse(why: &'static str) -> Verdict {
+    Verdict::Refuse(ProducerRefusal::Malformed(why))
+}
