@@ -149,7 +149,7 @@ pub struct FramedRecv {
     limits: TransportLimits,
     /// How far the current frame has come. It lives here, so that [`Self::next`] can be cancelled at any point.
     stage: Stage,
-    /// When the current part must be there; `None` between frames and while we wait for the budget.
+    /// When the current part must be there; `None` between frames. Says nothing while we wait for the budget.
     deadline: Option<Instant>,
 }
 
@@ -208,7 +208,6 @@ impl FramedRecv {
                     fill(&mut self.stream, FramePart::Header, header, prefix.header_bytes, self.deadline).await?;
                     let header = mem::take(header).freeze();
                     self.stage = Stage::Budget { prefix: *prefix, header };
-                    self.deadline = None;
                 }
                 Stage::Budget { prefix, header } => {
                     let permit = budget.take(prefix.body_bytes).await?;

@@ -167,6 +167,10 @@ async fn without_budget_nothing_is_read_and_the_sender_waits() {
     let waiting = tokio::time::timeout(Duration::from_millis(400), recv.next(&LIMITS, &budget)).await;
     assert!(waiting.is_err());
     assert!(tokio::time::timeout(Duration::from_millis(50), &mut sending).await.is_err());
+    // More than the window before authentication has come, and no more than the one after it allows.
+    while server.stats().udp_rx.bytes < 200 << 10 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let arrived = server.stats().udp_rx.bytes;
     assert!(arrived < 2 * u64::from(stream_window), "{arrived} bytes arrived");
 
