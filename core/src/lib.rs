@@ -22,3 +22,4 @@ pub mod invariant;
 pub mod limits;
 pub mod producer;
 pub mod replica;
+pub mod task;
