@@ -161,3 +161,91 @@ pub fn decode_header<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError>
     }
     Ok(header)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messages::cluster::HelloRequest;
+    use crate::tests::measure;
+    use proptest::prelude::*;
+
+    const PREFIX: FramePrefix =
+        FramePrefix { api: 0x0102, version: 0x0304, correlation: 0x0506_0708, header_bytes: 16, body_bytes: 0x0d0e };
+
+    #[test]
+    fn a_prefix_has_these_bytes() {
+        let bytes = [1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 16, 0, 0, 0x0d, 0x0e];
+        assert_eq!(PREFIX.encode(), bytes);
+        assert_eq!(FramePrefix::decode(&bytes), PREFIX);
+    }
+
+    #[test]
+    fn sizes_over_the_limit_are_refused_before_anything_is_read() {
+        // covers reliability §4.4 (frame length)
+        let limits = FrameLimits { header_bytes_max: 16, body_bytes_max: 0x0d0e };
+        assert_eq!(PREFIX.check(&limits), Ok(()));
+        for bytes in [17, 1 << 31, u32::MAX] {
+            let error = FramePrefix { header_bytes: bytes, ..PREFIX }.check(&limits).unwrap_err();
+            assert_eq!(error, FrameError::HeaderTooLarge { bytes: bytes.into(), max: 16 });
+            assert_eq!(error.code(), ErrorCode::RequestTooLarge);
+        }
+        for bytes in [0x0d0f, 1 << 31, u32::MAX] {
+            let error = FramePrefix { body_bytes: bytes, ..PREFIX }.check(&limits).unwrap_err();
+            assert_eq!(error, FrameError::BodyTooLarge { bytes: bytes.into(), max: 0x0d0e });
+        }
+        let large = FramePrefix { header_bytes: 64 << 10, body_bytes: (64 << 10) + 1, ..PREFIX };
+        assert!(large.check(&FrameLimits::UNAUTHENTICATED).is_err());
+        assert_eq!(large.check(&FrameLimits::default()), Ok(()));
+    }
+
+    #[test]
+    fn a_header_is_its_struct_and_nothing_more() {
+        let hello = HelloRequest { client: "me".into(), versions: vec![(0, 0, 0)] };
+        let mut bytes = encode_header(&hello).unwrap();
+        assert_eq!(decode_header(&bytes), Ok(hello));
+        bytes.push(0);
+        let error = decode_header::<HelloRequest>(&bytes).unwrap_err();
+        assert_eq!(error, FrameError::TrailingBytes { bytes: 1 });
+        assert_eq!(error.code(), ErrorCode::InvalidRequest);
+        for length in 0..bytes.len() - 1 {
+            assert!(matches!(decode_header::<HelloRequest>(&bytes[..length]), Err(FrameError::Malformed(_))));
+        }
+        let not_text = [2, 0xff, 0xff, 0];
+        assert!(matches!(decode_header::<HelloRequest>(&not_text), Err(FrameError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_declared_count_costs_no_memory() {
+        // covers reliability §4.4 (array and string counts): 2^60 elements, none of them there
+        let count = [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10];
+        let elements = [&[0][..], &count[..]].concat();
+        let (outcome, usage) = measure(|| decode_header::<HelloRequest>(&elements));
+        assert!(matches!(outcome, Err(FrameError::Malformed(_))));
+        // serde reserves for at most 1 MiB of elements, whatever is declared; postcard knows better and reserves for
+        // as many as there are bytes left.
+        assert!(usage.peak_bytes < 1000, "{usage:?}");
+        let (outcome, usage) = measure(|| decode_header::<Vec<u64>>(&[&count[..], &[1; 100]].concat()));
+        assert!(matches!(outcome, Err(FrameError::Malformed(_))));
+        assert!(usage.peak_bytes < 4000, "{usage:?}");
+        let (outcome, usage) = measure(|| decode_header::<String>(&count));
+        assert!(matches!(outcome, Err(FrameError::Malformed(_))));
+        assert!(usage.peak_bytes < 1000, "{usage:?}");
+    }
+
+    #[test]
+    fn a_header_that_no_receiver_would_take_is_not_made() {
+        let large = "x".repeat(limits::FRAME_HEADER_BYTES_MAX as usize);
+        let error = encode_header(&large).unwrap_err();
+        assert!(matches!(error, FrameError::HeaderTooLarge { .. }));
+    }
+
+    proptest! {
+        #[test]
+        fn every_prefix_survives(bytes: [u8; 16]) {
+            prop_assert_eq!(FramePrefix::decode(&bytes).encode(), bytes);
+            let prefix = FramePrefix::decode(&bytes);
+            let fits = prefix.header_bytes <= 1 << 20 && prefix.body_bytes <= 16 << 20;
+            prop_assert_eq!(prefix.check(&FrameLimits::AUTHENTICATED).is_ok(), fits);
+        }
+    }
+}

@@ -29,3 +29,6 @@ pub mod limits;
 pub mod messages;
 pub mod partitioner;
 pub mod varint;
+
+#[cfg(test)]
+mod tests;

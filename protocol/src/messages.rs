@@ -10,6 +10,9 @@ pub mod processor;
 pub mod records;
 pub mod topic;
 
+#[cfg(test)]
+mod golden;
+
 use crate::error::ApiError;
 use serde::{Serialize, de::DeserializeOwned};
 
