@@ -1,0 +1,78 @@
+//! Names of all metrics in one table, and the Prometheus text of them.
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use std::sync::OnceLock;
+
+/// Bytes of batches appended to logs, by clients and by tasks.
+pub(crate) const APPENDED_BYTES: &str = "headwater_appended_bytes_total";
+/// Batches appended to logs.
+pub(crate) const APPENDED_BATCHES: &str = "headwater_appended_batches_total";
+/// Bytes of batches read for fetch requests.
+pub(crate) const FETCHED_BYTES: &str = "headwater_fetched_bytes_total";
+/// Flushes of partitions that succeeded; compare with `headwater_flush_rounds_total`.
+pub(crate) const FLUSHED_LOGS: &str = "headwater_flushed_logs_total";
+/// Flush rounds.
+pub(crate) const FLUSH_ROUNDS: &str = "headwater_flush_rounds_total";
+/// Requests by api.
+pub(crate) const REQUESTS: &str = "headwater_requests_total";
+/// Requests answered with an error, by api and code.
+pub(crate) const REQUEST_ERRORS: &str = "headwater_request_errors_total";
+/// Connections that are open.
+pub(crate) const CONNECTIONS: &str = "headwater_connections";
+/// Partitions that this broker leads.
+pub(crate) const PARTITIONS: &str = "headwater_partitions";
+/// Bytes cut off a log's end into lost+found after an unclean stop.
+pub(crate) const TORN_TAIL_BYTES: &str = "headwater_log_torn_tail_bytes_total";
+/// Steps that tasks committed, by processor.
+pub(crate) const STEPS: &str = "headwater_processor_steps_total";
+/// Records that tasks processed, by processor.
+pub(crate) const PROCESSED_RECORDS: &str = "headwater_processor_records_in_total";
+/// Records that tasks emitted, by processor.
+pub(crate) const EMITTED_RECORDS: &str = "headwater_processor_records_out_total";
+/// Traps and broken limits, by processor.
+pub(crate) const GUEST_FAILURES: &str = "headwater_processor_failures_total";
+/// CPU time of guests, by processor, in microseconds.
+pub(crate) const GUEST_CPU_US: &str = "headwater_processor_cpu_microseconds_total";
+
+/// Every metric with its help text.
+const TABLE: &[(&str, Kind, &str)] = &[
+    (APPENDED_BYTES, Kind::Counter, "Bytes of record batches appended to logs"),
+    (APPENDED_BATCHES, Kind::Counter, "Record batches appended to logs"),
+    (FETCHED_BYTES, Kind::Counter, "Bytes of record batches read for fetch requests"),
+    (FLUSHED_LOGS, Kind::Counter, "Logs synced to disk"),
+    (FLUSH_ROUNDS, Kind::Counter, "Flush rounds: groups of logs synced together"),
+    (REQUESTS, Kind::Counter, "Requests by api"),
+    (REQUEST_ERRORS, Kind::Counter, "Requests answered with an error, by api and code"),
+    (CONNECTIONS, Kind::Gauge, "Open client connections"),
+    (PARTITIONS, Kind::Gauge, "Partitions that this broker leads"),
+    (TORN_TAIL_BYTES, Kind::Counter, "Bytes moved from a torn log end to lost+found"),
+    (STEPS, Kind::Counter, "Steps committed, by processor"),
+    (PROCESSED_RECORDS, Kind::Counter, "Records processed, by processor"),
+    (EMITTED_RECORDS, Kind::Counter, "Records emitted, by processor"),
+    (GUEST_FAILURES, Kind::Counter, "Traps and broken limits of guests, by processor"),
+    (GUEST_CPU_US, Kind::Counter, "CPU time of guests in microseconds, by processor"),
+];
+
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// The process's recorder, installed by the first broker in it. `None` if the process has another recorder already.
+pub(crate) fn recorder() -> Option<&'static PrometheusHandle> {
+    static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| {
+            let recorder = PrometheusBuilder::new().build_recorder();
+            let handle = recorder.handle();
+            metrics::set_global_recorder(recorder).ok()?;
+            for (name, kind, help) in TABLE {
+                match kind {
+                    Kind::Counter => metrics::describe_counter!(*name, *help),
+                    Kind::Gauge => metrics::describe_gauge!(*name, *help),
+                }
+            }
+            Some(handle)
+        })
+        .as_ref()
+}

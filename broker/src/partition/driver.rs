@@ -1,0 +1,312 @@
+//! The only loop that touches a leader and its log: events in, commands run, dirty logs into a flush round.
+//!
+//! ```text
+//!   mailbox ─► handle ─► poll_command ─┬► Append: stamp, write(2) ──► Appended ─┐
+//!      ▲                               ├► Flush: into the next flush round      │ handled at once
+//!      │                               ├► HighWatermark: shown to readers       │
+//!      │                               └► Reply: the waiter is told             │
+//!      └── Flushed, from the flush pool                ◄────────────────────────┘
+//! ```
+//!
+//! Each thread drives its share of the partitions. It blocks on nothing but write(2), which may be slow when the kernel
+//! throttles dirty pages: that is why it is not one of the network's threads.
+
+use super::shared::PartitionView;
+use crate::clock::MonotonicClock;
+use crate::fail_point::{FailPoint, reached};
+use crate::mailbox::Receiver;
+use crate::metrics as names;
+use bytes::BytesMut;
+use headwater_core::producer::{Admission, PartitionKind};
+use headwater_core::replica::{AppendFailure, Command, Event, Leader, Outcome, Proposal, Refusal, ReplyToken};
+use headwater_log::{FlushPool, FlushResult, Log, LogError};
+use headwater_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader, stamp};
+use headwater_protocol::ids::{LeaderEpoch, ProcessorNumber};
+use headwater_protocol::messages::records::Acks;
+use headwater_transport::BudgetPermit;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Names a partition within its driver; never used again after a removal.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct Slot(pub(crate) u64);
+
+/// Told once what became of a proposal, on the driver's thread: it must only pass the news on.
+pub(crate) type Reply = Box<dyn FnOnce(Outcome) + Send>;
+
+/// A batch to append: checked to its last record, in a buffer nobody else refers to.
+pub(crate) struct ProposedBatch {
+    /// Its header.
+    pub(crate) header: BatchHeader,
+    /// The whole batch, header included.
+    pub(crate) bytes: BytesMut,
+    /// What the reply waits for.
+    pub(crate) acks: Acks,
+    /// Who proposes.
+    pub(crate) admission: Admission,
+    /// The bytes' share of the broker's request budget, given back with the reply.
+    pub(crate) permit: Option<BudgetPermit>,
+    /// Told what became of it.
+    pub(crate) reply: Reply,
+}
+
+/// What a driver is told.
+pub(crate) enum DriverEvent {
+    /// Lead this partition from now on.
+    Adopt(Slot, Box<LedPartition>),
+    /// Append this.
+    Propose(Slot, ProposedBatch),
+    /// A flush job ended.
+    Flushed(Slot, FlushResult),
+    /// A processor is deleted: partitions need not remember its tasks (STEP-11).
+    ForgetProcessor(ProcessorNumber),
+    /// Stop leading: finish what is here, then hand the log to `then`.
+    Release(Slot, Box<dyn FnOnce(Log) + Send>),
+    /// End once every partition has been released.
+    Stop,
+}
+
+/// A leader, its log and who waits for it.
+pub(crate) struct LedPartition {
+    /// Decides.
+    pub(crate) leader: Leader,
+    /// Stores.
+    pub(crate) log: Log,
+    /// What readers see.
+    pub(crate) view: Arc<PartitionView>,
+    kind: PartitionKind,
+    pending: HashMap<ReplyToken, Pending>,
+    next_token: u64,
+    flushing: bool,
+    release: Option<Box<dyn FnOnce(Log) + Send>>,
+}
+
+struct Pending {
+    batch: Option<BytesMut>,
+    permit: Option<BudgetPermit>,
+    reply: Reply,
+}
+
+impl LedPartition {
+    /// A partition that nobody waits for yet.
+    pub(crate) fn new(leader: Leader, log: Log, view: Arc<PartitionView>, kind: PartitionKind) -> Self {
+        Self { leader, log, view, kind, pending: HashMap::new(), next_token: 0, flushing: false, release: None }
+    }
+
+    fn propose(&mut self, now_ms: u64, proposed: ProposedBatch) {
+        let token = ReplyToken(self.next_token);
+        self.next_token += 1;
+        let ProposedBatch { header, bytes, acks, admission, permit, reply } = proposed;
+        let length = bytes.len() as u32;
+        self.pending.insert(token, Pending { batch: Some(bytes), permit, reply });
+        let proposal = Proposal { token, header, bytes: length, acks, admission };
+        self.leader.handle(now_ms, Event::Propose(proposal));
+    }
+
+    /// Runs every command; returns whether the log wants to be flushed.
+    fn run_commands(&mut self, now_ms: u64) -> bool {
+        let (mut flush, mut written) = (false, None);
+        loop {
+            match self.leader.poll_command() {
+                Some(Command::Append { token, base_offset, leader_epoch }) => {
+                    match self.append(token, base_offset, leader_epoch) {
+                        Ok(next_offset) => written = Some(next_offset),
+                        Err(error) => {
+                            self.appended(now_ms, written.take());
+                            self.append_failed(now_ms, &error);
+                        }
+                    }
+                }
+                Some(Command::Flush) => flush = true,
+                Some(Command::HighWatermark(offset)) => self.view.set_high_watermark(offset),
+                Some(Command::Reply { token, outcome }) => self.reply(token, outcome),
+                // Appends in a row are reported together.
+                None if written.is_some() => self.appended(now_ms, written.take()),
+                None => return flush,
+            }
+        }
+    }
+
+    fn appended(&mut self, now_ms: u64, written: Option<i64>) {
+        if let Some(next_offset) = written {
+            self.leader.handle(now_ms, Event::Appended { next_offset });
+        }
+    }
+
+    /// Stamps and writes one batch; returns the offset behind it.
+    fn append(&mut self, token: ReplyToken, base_offset: i64, leader_epoch: LeaderEpoch) -> Result<i64, LogError> {
+        // A proposal has its batch until it is appended; without one the log refuses and the leader takes it back.
+        let mut batch = self.pending.get_mut(&token).and_then(|pending| pending.batch.take()).unwrap_or_default();
+        debug_assert!(batch.len() >= BATCH_HEADER_BYTES);
+        if batch.len() >= BATCH_HEADER_BYTES {
+            stamp(&mut batch, base_offset, leader_epoch);
+        }
+        let bytes = batch.len() as u64;
+        let position = self.log.append(batch.freeze())?;
+        metrics::counter!(names::APPENDED_BYTES).increment(bytes);
+        metrics::counter!(names::APPENDED_BATCHES).increment(1);
+        if self.kind == PartitionKind::Changelog {
+            reached(FailPoint::AfterCommitAppend);
+        }
+        Ok(position.next_offset)
+    }
+
+    fn append_failed(&mut self, now_ms: u64, error: &LogError) {
+        tracing::error!(partition = %self.view.id, topic = %self.view.topic_name, %error, "an append failed");
+        let failure = match error {
+            LogError::DiskFull(_) => AppendFailure::DiskFull,
+            _ => AppendFailure::Storage,
+        };
+        self.leader.handle(now_ms, Event::AppendFailed(failure));
+        if matches!(error, LogError::DirectoryFailed(_)) {
+            self.leader.handle(now_ms, Event::StorageFailed);
+        }
+    }
+
+    fn reply(&mut self, token: ReplyToken, outcome: Outcome) {
+        match self.pending.remove(&token) {
+            Some(Pending { permit, reply, .. }) => {
+                drop(permit);
+                reply(outcome);
+            }
+            None => unreachable_state(&self.view, "a reply nobody waits for"),
+        }
+    }
+
+    fn flushed(&mut self, now_ms: u64, result: FlushResult) {
+        self.flushing = false;
+        match self.log.complete_flush(result) {
+            Ok(durable) => {
+                metrics::counter!(names::FLUSHED_LOGS).increment(1);
+                self.leader.handle(now_ms, Event::Flushed { next_offset: durable.next_offset() });
+            }
+            Err(error) => {
+                // LOG-7: never again a promise from this directory.
+                tracing::error!(partition = %self.view.id, %error, "a flush failed: the data directory is out of use");
+                self.leader.handle(now_ms, Event::StorageFailed);
+            }
+        }
+    }
+
+    /// Whether a partition that is to be released has nothing left to do.
+    fn is_finished(&self) -> bool {
+        self.release.is_some() && self.leader.is_idle() && !self.flushing
+    }
+}
+
+fn unreachable_state(view: &PartitionView, what: &str) {
+    debug_assert!(false, "{}: {what}", view.id);
+    tracing::error!(partition = %view.id, what, "this broker has a bug");
+}
+
+/// One driver thread's state.
+pub(crate) struct Driver {
+    clock: MonotonicClock,
+    mailbox: Receiver<DriverEvent>,
+    number: usize,
+    flushes: Arc<FlushPool<(usize, Slot)>>,
+    partitions: HashMap<Slot, LedPartition>,
+    touched: BTreeSet<Slot>,
+    dirty: BTreeSet<Slot>,
+    stopping: bool,
+}
+
+impl Driver {
+    /// A driver without partitions, the `number`-th.
+    pub(crate) fn new(number: usize, mailbox: Receiver<DriverEvent>, flushes: Arc<FlushPool<(usize, Slot)>>) -> Self {
+        Self {
+            clock: MonotonicClock::start(),
+            mailbox,
+            number,
+            flushes,
+            partitions: HashMap::new(),
+            touched: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            stopping: false,
+        }
+    }
+
+    /// Drives until [`DriverEvent::Stop`] has come and every partition has been released.
+    pub(crate) fn run(mut self) {
+        let mut events = VecDeque::new();
+        while !(self.stopping && self.partitions.is_empty()) {
+            self.mailbox.receive_all(&mut events, None);
+            let now_ms = self.clock.now_ms();
+            for event in events.drain(..) {
+                self.handle(now_ms, event);
+            }
+            for slot in std::mem::take(&mut self.touched) {
+                self.run_commands(now_ms, slot);
+            }
+            self.begin_flush_round();
+        }
+    }
+
+    fn handle(&mut self, now_ms: u64, event: DriverEvent) {
+        match event {
+            DriverEvent::Adopt(slot, partition) => {
+                self.partitions.insert(slot, *partition);
+                self.touched.insert(slot);
+            }
+            DriverEvent::Propose(slot, proposed) => match self.partitions.get_mut(&slot) {
+                Some(partition) => {
+                    partition.propose(now_ms, proposed);
+                    self.touched.insert(slot);
+                }
+                None => (proposed.reply)(Outcome::Refused(Refusal::Closing)),
+            },
+            DriverEvent::Flushed(slot, result) => {
+                if let Some(partition) = self.partitions.get_mut(&slot) {
+                    partition.flushed(now_ms, result);
+                    self.touched.insert(slot);
+                }
+            }
+            DriverEvent::ForgetProcessor(processor) => {
+                for partition in self.partitions.values_mut() {
+                    partition.leader.forget_processor(processor);
+                }
+            }
+            DriverEvent::Release(slot, then) => {
+                if let Some(partition) = self.partitions.get_mut(&slot) {
+                    partition.leader.handle(now_ms, Event::Close);
+                    partition.release = Some(then);
+                    self.touched.insert(slot);
+                }
+            }
+            DriverEvent::Stop => self.stopping = true,
+        }
+    }
+
+    fn run_commands(&mut self, now_ms: u64, slot: Slot) {
+        let Some(partition) = self.partitions.get_mut(&slot) else { return };
+        if partition.run_commands(now_ms) {
+            self.dirty.insert(slot);
+        }
+        let finished = partition.is_finished() && !self.dirty.contains(&slot);
+        if finished && let Some(mut partition) = self.partitions.remove(&slot) {
+            partition.view.close();
+            if let Some(then) = partition.release.take() {
+                then(partition.log);
+            }
+        }
+    }
+
+    /// All logs that became dirty since the last round are synced together.
+    fn begin_flush_round(&mut self) {
+        let mut jobs = Vec::new();
+        for slot in std::mem::take(&mut self.dirty) {
+            let Some(partition) = self.partitions.get_mut(&slot) else { continue };
+            if let Some(job) = partition.log.begin_flush() {
+                partition.flushing = true;
+                jobs.push(((self.number, slot), job));
+            }
+        }
+        if jobs.is_empty() {
+            return;
+        }
+        metrics::counter!(names::FLUSH_ROUNDS).increment(1);
+        if self.flushes.submit(jobs).is_err() {
+            tracing::error!("the flush pool ended before its drivers: this broker has a bug");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Opening a partition: recover its log, rebuild what its producers wrote, begin the reign that metadata names.
+
+use super::PartitionPlace;
+use super::driver::LedPartition;
+use super::shared::PartitionView;
+use crate::metrics as names;
+use headwater_core::cluster::{ClusterImage, TopicSettings};
+use headwater_core::producer::{PartitionKind, Producers};
+use headwater_core::replica::{InvalidRecovery, Leader, LeaderConfig, Recovered};
+use headwater_log::{Log, LogConfig, LogError};
+use headwater_protocol::ids::{BrokerId, LeaderEpoch, TopicId, TopicPartition};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// A partition to open, as metadata describes it.
+pub(super) struct Opening {
+    pub(super) id: TopicPartition,
+    pub(super) topic_name: String,
+    pub(super) internal: bool,
+    pub(super) kind: PartitionKind,
+    pub(super) settings: TopicSettings,
+    pub(super) leader: LeaderConfig,
+}
+
+/// Why a partition can't be served; the others are.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    /// Disk.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Disk, or metadata and log contradict each other.
+    #[error(transparent)]
+    Invalid(#[from] InvalidRecovery),
+}
+
+/// Everything that `broker` leads.
+pub(super) fn wanted(image: &ClusterImage, broker: BrokerId) -> Vec<Opening> {
+    let changelogs: BTreeSet<TopicId> = image.processors().map(|processor| processor.changelog).collect();
+    let mut wanted = Vec::new();
+    for topic in image.topics() {
+        let kind = if changelogs.contains(&topic.id) { PartitionKind::Changelog } else { PartitionKind::Records };
+        for (number, partition) in (0_u32..).zip(&topic.partitions) {
+            if partition.leader == Some(broker) {
+                wanted.push(Opening {
+                    id: TopicPartition { topic: topic.id, partition: number },
+                    topic_name: topic.name.to_string(),
+                    internal: topic.internal,
+                    kind,
+                    settings: topic.settings.clone(),
+                    leader: LeaderConfig::from_image(broker, partition, &topic.settings),
+                });
+            }
+        }
+    }
+    wanted
+}
+
+/// Name of a partition's directory: topic id and number.
+pub(super) fn directory_name(id: TopicPartition) -> String {
+    id.to_string()
+}
+
+/// Opens the log and begins to lead it.
+pub(super) fn open(place: &PartitionPlace, opening: &Opening) -> Result<LedPartition, OpenError> {
+    let mut producers = Producers::new(opening.kind);
+    let mut leader_epoch = None;
+    let config = LogConfig { segment_bytes: opening.settings.segment_bytes, ..LogConfig::default() };
+    let name = directory_name(opening.id);
+    let (mut log, report) = Log::open(&place.directory, &name, config, &mut |batch| {
+        let header = batch.header();
+        producers.observe(header, header.base_offset);
+        leader_epoch = Some(LeaderEpoch(header.partition_leader_epoch));
+    })?;
+    if let Some(lost) = &report.lost_tail {
+        metrics::counter!(names::TORN_TAIL_BYTES).increment(lost.bytes);
+    }
+    // TRN-2: a reign is on record even if it appends nothing.
+    log.begin_epoch(opening.leader.leader_epoch)?;
+    let recovered = Recovered {
+        log_start: log.log_start_offset(),
+        log_end: log.log_end_offset(),
+        durable_end: log.durable().next_offset().max(log.log_start_offset()),
+        leader_epoch,
+        producers,
+    };
+    let leader = Leader::new(&opening.leader, recovered)?;
+    let view = PartitionView::new(
+        opening.id,
+        opening.topic_name.clone(),
+        opening.leader.leader_epoch,
+        log.reader(),
+        log.log_start_offset(),
+    );
+    Ok(LedPartition::new(leader, log, Arc::new(view), opening.kind))
+}
+
+/// See [`super::Partitions::clean_up`].
+pub(super) fn clean_up(place: &PartitionPlace, image: &ClusterImage, deleted: &BTreeSet<TopicId>, others: &[&str]) {
+    let names = match place.directory.partitions() {
+        Ok(names) => names,
+        Err(error) => return tracing::error!(%error, "the data directory can't be listed"),
+    };
+    for name in names.iter().filter(|name| !others.contains(&name.as_str())) {
+        let Some(id) = parse(name) else {
+            tracing::warn!(directory = name, "not a partition's directory; it is left alone");
+            continue;
+        };
+        if image.partition(id).is_some() {
+            continue;
+        }
+        if !deleted.contains(&id.topic) {
+            tracing::warn!(directory = name, "metadata does not know this partition; it is left alone");
+            continue;
+        }
+        match place.directory.delete_partition(name) {
+            Ok(()) => tracing::info!(partition = %id, "deleted what a crash left of it"),
+            Err(error) => tracing::error!(partition = %id, %error, "its files could not be deleted"),
+        }
+    }
+}
+
+fn parse(name: &str) -> Option<TopicPartition> {
+    let (topic, partition) = name.rsplit_once('-')?;
+    Some(TopicPartition { topic: topic.parse().ok()?, partition: partition.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_name_says_which_partition_it_is() {
+        let id = TopicPartition { topic: TopicId([0x5a; 16]), partition: 17 };
+        assert_eq!(parse(&directory_name(id)), Some(id));
+        assert_eq!(parse("lost+found"), None);
+        assert_eq!(parse("metadata"), None);
+    }
+}

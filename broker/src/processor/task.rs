@@ -1,0 +1,125 @@
+//! One task: the thread that runs it, and how the rest of the broker speaks to that thread.
+
+mod commands;
+mod driver;
+mod guest;
+mod takeover;
+
+use super::logs::ProcessorLog;
+use super::status::TaskStatus;
+use crate::mailbox::{Sender, mailbox};
+use crate::module::Modules;
+use crate::partition::Partitions;
+use driver::TaskDriver;
+use headwater_core::cluster::{ClusterImage, ProcessorImage};
+use headwater_core::task::TaskEvent;
+use headwater_protocol::messages::processor::{TaskError, TaskState};
+use headwater_wasm_host::Stopper;
+use headwater_wasm_host::limits::GUEST_THREAD_STACK_BYTES;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Mails that wait for a task; replies and news come on top, their number is bounded by what was begun.
+const MAILS_MAX: usize = 1024;
+
+/// Everything a task is made of.
+pub(super) struct TaskSetting {
+    /// Its number.
+    pub(super) task: u32,
+    /// What is deployed.
+    pub(super) processor: Arc<ProcessorImage>,
+    /// Metadata of the moment; topics that a deployment names stay as long as it does.
+    pub(super) image: ClusterImage,
+    /// Inputs, outputs and changelog.
+    pub(super) partitions: Arc<Partitions>,
+    /// The code.
+    pub(super) modules: Arc<Modules>,
+    /// Where the guest's lines go.
+    pub(super) log: Arc<ProcessorLog>,
+}
+
+/// What a task's thread is told.
+pub(super) enum Mail {
+    /// The changelog's or an input's high watermark moved; sent once until it is read.
+    News,
+    /// The protocol's.
+    Event(TaskEvent),
+    /// An operator pauses or resumes.
+    Pause(bool),
+    /// An operator resumes: try again after a failure.
+    Restart,
+    /// End between two steps.
+    End,
+}
+
+/// A task as the manager holds it.
+pub(super) struct RunningTask {
+    mails: Sender<Mail>,
+    status: Arc<Mutex<TaskStatus>>,
+    guest: Arc<Mutex<Option<Stopper>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl RunningTask {
+    /// Starts the task's thread.
+    pub(super) fn start(setting: TaskSetting) -> Self {
+        let (mails, received) = mailbox(MAILS_MAX);
+        let status = Arc::new(Mutex::new(TaskStatus::default()));
+        let guest = Arc::new(Mutex::new(None));
+        let name = format!("{}-{}", setting.processor.name, setting.task);
+        let driver = TaskDriver::new(setting, mails.clone(), received, Arc::clone(&status), Arc::clone(&guest));
+        let thread = std::thread::Builder::new()
+            .name(name.chars().take(15).collect())
+            .stack_size(GUEST_THREAD_STACK_BYTES)
+            .spawn(move || driver.run());
+        let thread = match thread {
+            Ok(thread) => Some(thread),
+            Err(error) => {
+                tracing::error!(task = name, %error, "the task's thread can't be started");
+                let mut status = status.lock();
+                status.state = TaskState::Failed;
+                let message = format!("broker: the task's thread can't be started: {error}");
+                status.last_error = Some(TaskError { message, record: None, at: crate::clock::unix_time_ms() });
+                None
+            }
+        };
+        Self { mails, status, guest, thread }
+    }
+
+    /// What it does, as of its last step.
+    pub(super) fn status(&self) -> TaskStatus {
+        self.status.lock().clone()
+    }
+
+    /// Pauses between two steps, or resumes.
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.mails.send_internal(Mail::Pause(paused));
+    }
+
+    /// Has a failed task try again; whether it had failed.
+    pub(super) fn restart_if_failed(&self) -> bool {
+        let failed = self.status.lock().state == TaskState::Failed;
+        if failed {
+            self.mails.send_internal(Mail::Restart);
+        }
+        failed
+    }
+
+    /// Has the task end, and whatever its guest is doing.
+    pub(super) fn tell_to_end(&self) {
+        self.mails.send_internal(Mail::End);
+        if let Some(guest) = self.guest.lock().as_ref() {
+            guest.stop();
+        }
+    }
+
+    /// Waits until it has ended.
+    pub(super) fn join(mut self) {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a task's thread panicked: this broker has a bug");
+        }
+    }
+}

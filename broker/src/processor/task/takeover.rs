@@ -1,0 +1,233 @@
+//! How an instance of a task begins: the changelog is read from its start, state and protocol are rebuilt (STEP-14).
+
+use super::driver::Failure;
+use super::guest::Guest;
+use super::{Mail, TaskSetting};
+use crate::clock::MonotonicClock;
+use crate::mailbox::Sender;
+use crate::partition::{PartitionHandle, PartitionView};
+use crate::processor::host::{HostLimits, OutputTopic, TaskHost};
+use crate::processor::input::StepInput;
+use crate::processor::status::TaskStatus;
+use headwater_core::task::commit::{Commit, Revision};
+use headwater_core::task::{Task, TaskConfig, TaskEvent, TaskImage, TaskLimits};
+use headwater_protocol::batch::RecordBatch;
+use headwater_protocol::ids::{TaskProducer, TopicId, TopicPartition};
+use headwater_state::{ChangelogPosition, MemoryStore, Overlay, OverlayLimits, StateChanges, StoreNumber};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Bytes of changelog that are read at a time.
+const REPLAY_READ_BYTES: usize = 4 << 20;
+
+/// One instance of a task, from its takeover to its end.
+pub(super) struct Instance {
+    pub(super) setting: Arc<TaskSetting>,
+    pub(super) task: Task,
+    pub(super) host: Arc<Mutex<TaskHost>>,
+    pub(super) guest: Guest,
+    pub(super) changelog: Arc<PartitionHandle>,
+    pub(super) inputs: Vec<Arc<PartitionView>>,
+    pub(super) input: StepInput,
+    /// The input that is looked at first for the next step: each gets its turn.
+    pub(super) turn: usize,
+    /// Nothing was there when last looked, and no news since.
+    pub(super) idle: bool,
+    /// Records of the next step, lowered after a failure until the culprit is alone.
+    pub(super) records_max: usize,
+    pub(super) records_in: u64,
+    pub(super) records_out: u64,
+    pub(super) mails: Sender<Mail>,
+    news: Arc<AtomicBool>,
+    listeners: Vec<(Arc<PartitionView>, u64)>,
+}
+
+/// Rebuilds a task from its changelog and begins to listen to its inputs.
+pub(super) fn take_over(
+    setting: &Arc<TaskSetting>,
+    mails: &Sender<Mail>,
+    clock: MonotonicClock,
+) -> Result<Instance, Failure> {
+    let processor = &setting.processor;
+    let led = |topic: TopicId| {
+        let id = TopicPartition { topic, partition: setting.task };
+        setting.partitions.led(&setting.image, id).map_err(|error| Failure::new(format!("broker: {error}")))
+    };
+    let changelog = led(processor.changelog)?;
+    let inputs = processor.inputs.iter().map(|topic| led(*topic).map(|handle| Arc::clone(handle.view())));
+    let inputs: Vec<_> = inputs.collect::<Result<_, _>>()?;
+
+    let (task, overlay) = replay(setting, changelog.view())?;
+    let limits = HostLimits {
+        output_bytes_per_step_max: processor.limits.output_bytes_per_step_max,
+        log_lines_per_second_max: processor.limits.log_lines_per_second_max,
+    };
+    let stores = u32::try_from(processor.stores.len()).unwrap_or(u32::MAX);
+    let log = Arc::clone(&setting.log);
+    let host = TaskHost::new(setting.task, overlay, stores, outputs(setting)?, limits, log);
+    let host = Arc::new(Mutex::new(host));
+    let guest = Guest::load(setting, Arc::clone(&host))?;
+
+    let news = Arc::new(AtomicBool::new(false));
+    let heard = std::iter::once(changelog.view()).chain(&inputs);
+    let listeners = heard.map(|view| (Arc::clone(view), listen(view, mails, &news))).collect();
+    let mut instance = Instance {
+        setting: Arc::clone(setting),
+        task,
+        host,
+        guest,
+        changelog,
+        inputs,
+        input: StepInput::default(),
+        turn: 0,
+        idle: false,
+        records_max: processor.limits.records_per_step_max as usize,
+        records_in: 0,
+        records_out: 0,
+        mails: mails.clone(),
+        news,
+        listeners,
+    };
+    // The high watermark may have moved between the replay and the first news.
+    instance.take_news(clock.now_ms());
+    Ok(instance)
+}
+
+/// Has the task's thread woken by each high watermark, with one mail at a time.
+fn listen(view: &PartitionView, mails: &Sender<Mail>, news: &Arc<AtomicBool>) -> u64 {
+    let (mails, news) = (mails.clone(), Arc::clone(news));
+    view.listen(Box::new(move |_| {
+        if !news.swap(true, Ordering::AcqRel) {
+            mails.send_internal(Mail::News);
+        }
+    }))
+}
+
+fn outputs(setting: &TaskSetting) -> Result<Vec<OutputTopic>, Failure> {
+    let topic = |id: &TopicId| {
+        let topic = setting.image.topic(*id).ok_or_else(|| Failure::new(format!("output topic {id} is gone")))?;
+        Ok(OutputTopic {
+            topic: *id,
+            partitions: topic.partition_count(),
+            batch_bytes_max: topic.settings.max_message_bytes as usize,
+        })
+    };
+    setting.processor.outputs.iter().map(topic).collect()
+}
+
+/// STEP-14: every commit of the log, durable or not, in order.
+fn replay(setting: &TaskSetting, changelog: &PartitionView) -> Result<(Task, Overlay<MemoryStore>), Failure> {
+    let processor = &setting.processor;
+    let damaged = |error: &dyn std::fmt::Display| {
+        Failure::new(format!("disk: the changelog {}-{} can't be used: {error}", changelog.topic_name, setting.task))
+    };
+    let mut image = TaskImage::new(processor.number, setting.task);
+    let limits = OverlayLimits { state_bytes_max: processor.limits.state_bytes_max, ..OverlayLimits::default() };
+    let mut overlay = Overlay::new(MemoryStore::new(), limits);
+
+    // One replica leads itself: its log's end does not move while nobody but this task writes.
+    let (high_watermark, log_end) = (changelog.high_watermark(), changelog.reader().end_offset());
+    image.high_watermark(high_watermark);
+    let mut offset = changelog.log_start_offset();
+    while offset < log_end {
+        let mut bytes = changelog.reader().read(offset, log_end, REPLAY_READ_BYTES).map_err(|error| damaged(&error))?;
+        while let Some(batch) = RecordBatch::split_first(&mut bytes).map_err(|error| damaged(&error))? {
+            offset = batch.header().next_offset();
+            if Commit::is_commit(batch.header()) {
+                let commit = Commit::decode(&batch).map_err(|error| damaged(&error))?;
+                take_commit(&mut image, &mut overlay, &commit, high_watermark).map_err(|error| damaged(&error))?;
+            }
+        }
+    }
+    let config = TaskConfig {
+        producer: TaskProducer { processor: processor.number, task: setting.task, generation: processor.generation },
+        revision: Revision { number: processor.revision, module: processor.module.digest },
+        limits: TaskLimits::default(),
+    };
+    let task = Task::take_over(config, image, changelog.leader_epoch, log_end).map_err(|error| damaged(&error))?;
+    Ok((task, overlay))
+}
+
+fn take_commit(
+    image: &mut TaskImage,
+    overlay: &mut Overlay<MemoryStore>,
+    commit: &Commit,
+    high_watermark: i64,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let replayed = image.replay(commit)?;
+    if replayed.reset {
+        let limits = *overlay.limits();
+        *overlay = Overlay::new(MemoryStore::new(), limits);
+    }
+    let mut changes = StateChanges::new();
+    for (store, key, value) in commit.shared_changes() {
+        changes.insert(StoreNumber(store), key, value);
+    }
+    let step = commit.step().step;
+    overlay.push_inherited(step, changes)?;
+    if commit.next_offset() <= high_watermark {
+        overlay.settle(ChangelogPosition { next_offset: commit.next_offset(), step })?;
+    }
+    Ok(())
+}
+
+impl Instance {
+    /// Whether a step may be run and there may be something to run it on.
+    pub(super) fn may_run(&self) -> bool {
+        !self.idle && self.task.may_run()
+    }
+
+    /// Whether the protocol has ended it.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.task.stopped().is_some()
+    }
+
+    /// When the protocol wants to be called though nothing happens.
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
+        self.task.poll_deadline()
+    }
+
+    /// High watermarks moved: those of the changelog and of the inputs are looked at.
+    pub(super) fn take_news(&mut self, now_ms: u64) {
+        // Cleared first: what moves from here on makes another mail.
+        self.news.store(false, Ordering::Release);
+        self.idle = false;
+        let high_watermark = self.changelog.view().high_watermark();
+        self.handle(now_ms, TaskEvent::ChangelogHighWatermark(high_watermark));
+    }
+
+    /// Where input number `input` is read on.
+    pub(super) fn position(&self, input: usize) -> i64 {
+        let Some(view) = self.inputs.get(input) else { return 0 };
+        match self.task.positions().get(&view.id) {
+            Some(position) => position.next_offset,
+            None => {
+                let starts = self.setting.processor.from.get(input);
+                let start = starts.and_then(|starts| starts.get(self.setting.task as usize));
+                start.copied().unwrap_or(0)
+            }
+        }
+    }
+
+    /// Writes down what `describe` shows.
+    pub(super) fn describe(&self, status: &mut TaskStatus) {
+        status.positions.clear();
+        status.positions.extend((0..self.inputs.len()).map(|input| self.position(input)));
+        status.steps = self.task.next_step();
+        status.records_in = self.records_in;
+        status.records_out = self.records_out;
+        status.state_bytes = self.host.lock().overlay().state_bytes();
+        status.memory_bytes = self.guest.memory_bytes();
+        status.cpu_us = self.guest.cpu_us();
+        status.restarts = self.guest.restarts();
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        for (view, listener) in self.listeners.drain(..) {
+            view.unlisten(listener);
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Starting and stopping: all wiring, in order.
+
+use crate::admin_http;
+use crate::api::Api;
+use crate::clock::unix_time_ms;
+use crate::config::{BrokerConfig, ClientAuthentication, ConfigError};
+use crate::connection::Server;
+use crate::identity::{Identity, IdentityError, read_or_create};
+use crate::metadata::{Metadata, OpenError, SyncedMetadataLog};
+use crate::module::{Modules, ModulesError};
+use crate::partition::{PartitionPlace, Partitions};
+use crate::processor::ProcessorManager;
+use headwater_core::cluster::{RegisterBroker, create_cluster, register_broker, stop_broker};
+use headwater_log::storage::{Storage, file::FileStorage};
+use headwater_log::{DataDirectory, LogError};
+use headwater_protocol::error::ApiError;
+use headwater_protocol::ids::{BrokerEpoch, BrokerId, ClusterId, IncarnationId};
+use headwater_transport::{BindError, ByteBudget, IdentityFiles, ServerEndpoint, ServerTls, TlsError, TransportLimits};
+use headwater_wasm_host::CompilerCommand;
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// The metadata log's directory among those of the partitions.
+const METADATA_PARTITION: &str = "metadata";
+/// How often the recovery points are written down (reliability §5: every second).
+const CHECKPOINT_PERIOD: Duration = Duration::from_secs(1);
+
+/// Why a broker does not start. Each names the culprit and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The operator's configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The port.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The admin port.
+    #[error("the admin HTTP server can't listen on {address}: {source}; set admin_listen to another address")]
+    AdminBind {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The data directory is somebody else's, or damaged.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Disk.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The metadata log can't be read: without it nothing may be served (RAFT-8).
+    #[error("{0}")]
+    Metadata(String),
+    /// The module stores or the wasm runtime.
+    #[error("{0}")]
+    Modules(String),
+    /// The system gives no thread.
+    #[error("a thread can't be started: {0}")]
+    Thread(#[source] std::io::Error),
+    /// Metadata refuses this broker.
+    #[error("the cluster's metadata refuses this broker: {0}")]
+    Refused(#[from] ApiError),
+}
+
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> Self {
+        Self::Metadata(error.to_string())
+    }
+}
+
+impl From<ModulesError> for StartError {
+    fn from(error: ModulesError) -> Self {
+        Self::Modules(error.to_string())
+    }
+}
+
+/// A broker that serves.
+pub struct RunningBroker {
+    address: SocketAddr,
+    admin_address: Option<SocketAddr>,
+    cluster: ClusterId,
+    broker: BrokerId,
+    epoch: BrokerEpoch,
+    stopping: watch::Sender<bool>,
+    server: JoinHandle<()>,
+    metadata: Arc<Metadata>,
+    partitions: Arc<Partitions>,
+    processors: Arc<ProcessorManager>,
+    directory: DataDirectory,
+    timeout: Duration,
+}
+
+/// Starts a broker. `compiler` is how this binary starts itself as `compile-module`.
+///
+/// # Errors
+/// [`StartError`]; then nothing is left running.
+pub async fn start(config: BrokerConfig, compiler: CompilerCommand) -> Result<RunningBroker, StartError> {
+    config.check()?;
+    let endpoint = bind(&config)?;
+    let address = endpoint.local_address().map_err(StartError::Thread)?;
+    let opened = tokio::task::spawn_blocking({
+        let config = config.clone();
+        move || Opened::open(&config, address, compiler)
+    });
+    let opened = match opened.await {
+        Ok(opened) => opened?,
+        Err(error) => return Err(StartError::Metadata(format!("start-up panicked, this broker has a bug: {error}"))),
+    };
+    let (stopping, stopped) = watch::channel(false);
+    let admin_address = serve_admin(&config, stopped.clone()).await?;
+    tokio::spawn(write_recovery_points(opened.directory.clone(), stopped.clone()));
+
+    let Opened { identity, epoch, directory, metadata, partitions, modules, processors } = opened;
+    let budget = Arc::new(ByteBudget::new(config.network.request_bytes_max));
+    let connections_max = config.network.connections_max;
+    let timeout = Duration::from_secs(config.shutdown.timeout_seconds);
+    let api = Arc::new(Api {
+        broker: identity.broker,
+        epoch,
+        config,
+        metadata: Arc::clone(&metadata),
+        partitions: Arc::clone(&partitions),
+        modules,
+        processors: Arc::clone(&processors),
+        producer_ids: Mutex::new(0..0),
+    });
+    let server = Server::new(endpoint, api, budget, connections_max, stopped);
+    let server = tokio::spawn(server.run());
+    tracing::info!(%address, cluster = %identity.cluster, broker = %identity.broker, "serving");
+    Ok(RunningBroker {
+        address,
+        admin_address,
+        cluster: identity.cluster,
+        broker: identity.broker,
+        epoch,
+        stopping,
+        server,
+        metadata,
+        partitions,
+        processors,
+        directory,
+        timeout,
+    })
+}
+
+impl RunningBroker {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where its admin HTTP server listens, if it has one.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// The cluster it belongs to.
+    #[must_use]
+    pub fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
+    /// Stops in order: no new requests, tasks between two steps, everything accepted written and synced, the stop
+    /// noted in the metadata log. What takes longer than the configured time-out is left to recovery; then `false`.
+    pub async fn shutdown(self) -> bool {
+        tracing::info!("stopping");
+        self.stopping.send_replace(true);
+        let deadline = tokio::time::Instant::now() + self.timeout;
+        let at_rest = tokio::task::spawn_blocking({
+            let (metadata, partitions, processors) = (self.metadata, self.partitions, self.processors);
+            let (directory, broker, epoch) = (self.directory, self.broker, self.epoch);
+            move || {
+                processors.stop();
+                partitions.stop();
+                if let Err(error) = directory.checkpoint() {
+                    tracing::error!(%error, "the recovery points could not be written");
+                }
+                if let Err(error) = metadata.decide_blocking(|image| stop_broker(image, broker, epoch)) {
+                    tracing::error!(%error, "the stop could not be noted in the metadata log");
+                }
+            }
+        });
+        let rested = tokio::time::timeout_at(deadline, at_rest).await;
+        let served = tokio::time::timeout_at(deadline, self.server).await;
+        let in_order = matches!(rested, Ok(Ok(()))) && matches!(served, Ok(Ok(())));
+        if !in_order {
+            tracing::error!("not everything came to rest in time; the next start recovers it");
+        }
+        in_order
+    }
+}
+
+fn bind(config: &BrokerConfig) -> Result<ServerEndpoint, StartError> {
+    let tls = match config.tls.client_authentication {
+        ClientAuthentication::Required => ServerTls::load(&IdentityFiles {
+            ca: config.tls.ca.clone(),
+            certificate: config.tls.certificate.clone(),
+            key: config.tls.key.clone(),
+        })?,
+        ClientAuthentication::None => ServerTls::load_without_client_auth(&config.tls.certificate, &config.tls.key)?,
+    };
+    Ok(ServerEndpoint::bind(config.listen, &tls, TransportLimits::default())?)
+}
+
+async fn serve_admin(
+    config: &BrokerConfig,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<Option<SocketAddr>, StartError> {
+    let Ok(address) = config.admin_listen.parse::<SocketAddr>() else { return Ok(None) };
+    crate::metrics::recorder();
+    let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+    let bound = admin_http::serve(address, stop).await;
+    bound.map(Some).map_err(|source| StartError::AdminBind { address, source })
+}
+
+async fn write_recovery_points(directory: DataDirectory, mut stopped: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(CHECKPOINT_PERIOD) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+        let directory = directory.clone();
+        let written = tokio::task::spawn_blocking(move || directory.checkpoint()).await;
+        if let Ok(Err(error)) = written {
+            tracing::error!(%error, "the recovery points could not be written");
+        }
+    }
+}
+
+/// What lies in the data directory, opened and running.
+struct Opened {
+    identity: Identity,
+    epoch: BrokerEpoch,
+    directory: DataDirectory,
+    metadata: Arc<Metadata>,
+    partitions: Arc<Partitions>,
+    modules: Arc<Modules>,
+    processors: Arc<ProcessorManager>,
+}
+
+impl Opened {
+    fn open(config: &BrokerConfig, address: SocketAddr, compiler: CompilerCommand) -> Result<Self, StartError> {
+        let broker = BrokerId(config.broker_id);
+        let (directory, identity) = open_data_directory(&config.data_dir, broker)?;
+        let (log, replayed) = SyncedMetadataLog::open(&directory, METADATA_PARTITION)?;
+        let metadata = Arc::new(Metadata::new(log, replayed.image));
+        let epoch = register(config, &metadata, identity, address)?;
+
+        let place = PartitionPlace { directory: directory.clone(), id: identity.directory };
+        let partitions = Partitions::start(broker, place, config.log.writer_threads, config.log.flush_threads)
+            .map_err(StartError::Thread)?;
+        let partitions = Arc::new(partitions);
+        let image = metadata.image();
+        let began = unix_time_ms();
+        partitions.clean_up(&image, &replayed.deleted_topics, &[METADATA_PARTITION]);
+        partitions.reconcile(&image);
+        tracing::info!(partitions = image.partition_count(), ms = unix_time_ms() - began, "logs are open");
+
+        let modules = Arc::new(Modules::open(&config.data_dir, &config.modules, compiler)?);
+        let processors =
+            ProcessorManager::new(config.processors.clone(), Arc::clone(&partitions), Arc::clone(&modules));
+        processors.reconcile(&image);
+        Ok(Self { identity, epoch, directory, metadata, partitions, modules, processors })
+    }
+}
+
+fn open_data_directory(path: &Path, broker: BrokerId) -> Result<(DataDirectory, Identity), StartError> {
+    let storage: Arc<dyn Storage> = Arc::new(FileStorage);
+    storage.create_directory(path).map_err(LogError::from)?;
+    let directory = DataDirectory::open(Arc::clone(&storage), &path.join("logs"))?;
+    let is_new = directory.partitions()?.is_empty();
+    let identity = read_or_create(storage.as_ref(), path, broker, is_new)?;
+    Ok((directory, identity))
+}
+
+/// Begins this run in the metadata: every partition led by this broker gets a new leader epoch.
+fn register(
+    config: &BrokerConfig,
+    metadata: &Metadata,
+    identity: Identity,
+    address: SocketAddr,
+) -> Result<BrokerEpoch, StartError> {
+    if metadata.image().cluster() == ClusterId::NONE {
+        metadata.decide_blocking(|image| create_cluster(image, identity.cluster))?;
+    }
+    let cluster = metadata.image().cluster();
+    if cluster != identity.cluster {
+        let message = format!("the metadata is of cluster {cluster}, the data directory of {}", identity.cluster);
+        return Err(StartError::Metadata(message));
+    }
+    let advertised = match config.advertised_address.as_str() {
+        "" => address.to_string(),
+        advertised => advertised.to_owned(),
+    };
+    let registration = RegisterBroker {
+        broker: identity.broker,
+        incarnation: IncarnationId(*uuid::Uuid::new_v4().as_bytes()),
+        directories: vec![identity.directory],
+        address: advertised,
+    };
+    Ok(metadata.decide_blocking(|image| register_broker(image, &registration))?)
+}
