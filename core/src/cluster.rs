@@ -25,7 +25,8 @@ mod names;
 mod processors;
 mod record;
 mod settings;
-
+#[cfg(test)]
+mod tests;
 mod topics;
 
 pub use apply::ApplyError;

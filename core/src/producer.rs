@@ -19,6 +19,8 @@ mod client;
 pub mod sequence;
 mod staged;
 mod task;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use staged::StagedProducers;
 

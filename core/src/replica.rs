@@ -4,8 +4,8 @@
 //!  Propose ─► producer rules ─► Append{offset} ─► (driver writes) ─► Appended ─► Flush ─► (driver syncs) ─► Flushed
 //!                  │                                   │                                                      │
 //!                  ▼                                   ▼                                                      ▼
-//!             Reply: refused                    Reply: acks = none,                       high watermark = min over the
-//!             (at once)                         acks = leader if durability = os          in-sync replicas; Reply: all
+//!             Reply: refused                    Reply: acks = none,                     high watermark = min over the
+//!             (at once)                         acks = leader if durability = os        in-sync replicas; Reply: all
 //!
 //!   log start ≤ high watermark ≤ log end (written) ≤ assigned end (on their way)
 //! ```
@@ -22,7 +22,8 @@
 mod invariants;
 mod leader;
 mod progress;
-
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 pub use leader::Leader;

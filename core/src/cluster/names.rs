@@ -88,7 +88,7 @@ pub(super) fn collision_key(name: &str) -> impl Iterator<Item = u8> + '_ {
 
 /// `; did you mean "…"?` if one of `known` is close to `name`, or nothing.
 pub(super) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    const SIMILAR_ENOUGH: f64 = 0.8;
+    const SIMILAR_ENOUGH: f64 = 0.75;
     let name = quoted(name);
     let best = known
         .map(|known| (strsim::jaro_winkler(name, known), known))

@@ -18,8 +18,8 @@ pub(super) enum Condition {
 }
 
 impl Condition {
-    /// LOG-1: the leader's own copy counts once it is as durable as the topic asks. STEP-10: what a task is told is true
-    /// of what is below the high watermark, whatever `acks` says.
+    /// LOG-1: the leader's own copy counts once it is as durable as the topic asks. STEP-10: what a task is told is
+    /// true of what is below the high watermark, whatever `acks` says.
     pub(super) fn of(acks: Acks, admission: Admission, durability: Durability) -> Self {
         match (admission, acks, durability) {
             (Admission::TaskOutput { .. } | Admission::TaskCommit { .. }, _, _) | (_, Acks::All, _) => Self::Committed,

@@ -1,0 +1,224 @@
+//! A leader with a driver that keeps its log in memory and checks every command against it.
+
+mod append;
+mod commit;
+mod duplicate;
+mod failure;
+mod random;
+
+use super::*;
+use crate::producer::PartitionKind;
+use crate::producer::tests::{batch, task_id};
+use headwater_protocol::ids::DirectoryId;
+use std::collections::{BTreeMap, VecDeque};
+
+const LOCAL: BrokerId = BrokerId(1);
+const EPOCH: LeaderEpoch = LeaderEpoch(5);
+
+fn config(durability: Durability) -> LeaderConfig {
+    LeaderConfig { local: LOCAL, leader_epoch: EPOCH, in_sync: vec![LOCAL], min_insync_replicas: 1, durability }
+}
+
+fn recovered(kind: PartitionKind) -> Recovered {
+    Recovered { log_start: 0, log_end: 0, durable_end: 0, leader_epoch: None, producers: Producers::new(kind) }
+}
+
+/// What an `Append` command asked for, until it is written.
+#[derive(Clone, Copy, Debug)]
+struct InHand {
+    proposal: Proposal,
+    base_offset: i64,
+}
+
+/// The leader, its driver and its disk.
+struct Partition {
+    leader: Leader,
+    durability: Durability,
+    kind: PartitionKind,
+    /// What was proposed and not answered.
+    open: BTreeMap<ReplyToken, Proposal>,
+    /// `Append` commands not carried out.
+    in_hand: VecDeque<InHand>,
+    /// What is written.
+    log: Vec<(BatchHeader, i64)>,
+    log_end: i64,
+    durable_end: i64,
+    high_watermark: i64,
+    flush_wanted: bool,
+    answers: BTreeMap<u64, Outcome>,
+    next_token: u64,
+    /// Off while a test fills a queue to its limit: the check looks at everything, after every event.
+    check_invariants: bool,
+}
+
+impl Partition {
+    fn new(durability: Durability) -> Self {
+        Self::with(&config(durability), recovered(PartitionKind::Records))
+    }
+
+    fn changelog() -> Self {
+        Self::with(&config(Durability::Fsync), recovered(PartitionKind::Changelog))
+    }
+
+    fn with(config: &LeaderConfig, recovered: Recovered) -> Self {
+        let (kind, log_end, durable_end) = (recovered.producers.kind(), recovered.log_end, recovered.durable_end);
+        let high_watermark = recovered.log_start;
+        let leader = Leader::new(config, recovered).unwrap();
+        let mut partition = Self {
+            leader,
+            durability: config.durability,
+            kind,
+            open: BTreeMap::new(),
+            in_hand: VecDeque::new(),
+            log: Vec::new(),
+            log_end,
+            durable_end,
+            high_watermark,
+            flush_wanted: false,
+            answers: BTreeMap::new(),
+            next_token: 0,
+            check_invariants: true,
+        };
+        partition.run_commands();
+        partition
+    }
+
+    fn handle(&mut self, event: Event) {
+        self.leader.handle(0, event);
+        self.run_commands();
+    }
+
+    fn run_commands(&mut self) {
+        if self.check_invariants {
+            assert_eq!(self.leader.invariants(), Ok(()));
+        }
+        while let Some(command) = self.leader.poll_command() {
+            match command {
+                Command::Append { token, base_offset, leader_epoch } => {
+                    assert_eq!(leader_epoch, EPOCH);
+                    self.in_hand.push_back(InHand { proposal: self.open[&token], base_offset });
+                }
+                Command::Flush => {
+                    assert!(!self.flush_wanted, "asked once until flushed");
+                    self.flush_wanted = true;
+                }
+                Command::HighWatermark(offset) => {
+                    // covers REP-5, REP-18: monotone, never above the log's end
+                    assert!(offset > self.high_watermark && offset <= self.log_end);
+                    self.high_watermark = offset;
+                }
+                Command::Reply { token, outcome } => self.answered(token, outcome),
+            }
+        }
+        assert_eq!(self.leader.high_watermark(), self.high_watermark);
+    }
+
+    /// Whatever an answer says must be true at this moment.
+    fn answered(&mut self, token: ReplyToken, outcome: Outcome) {
+        let proposal = self.open.remove(&token).expect("each proposal is answered once");
+        let until = match outcome {
+            Outcome::Appended { base_offset, next_offset } => {
+                assert_eq!(self.batch_at(base_offset), Some(&proposal.header), "an answer's batch is in the log");
+                next_offset
+            }
+            Outcome::Duplicate { base_offset } => {
+                let original = self.batch_at(base_offset).expect("what is duplicated is in the log");
+                base_offset + i64::from(original.last_offset_delta) + 1
+            }
+            Outcome::Refused(_) => i64::MIN,
+        };
+        let from_task = matches!(proposal.admission, Admission::TaskOutput { .. } | Admission::TaskCommit { .. });
+        let reached = match proposal.acks {
+            _ if from_task => self.high_watermark, // covers STEP-10
+            Acks::All => self.high_watermark,
+            // covers LOG-1
+            Acks::Leader if self.durability == Durability::Fsync => self.durable_end,
+            Acks::Leader | Acks::None => self.log_end,
+        };
+        assert!(until <= reached, "{proposal:?} was told {outcome:?} too early");
+        self.answers.insert(token.0, outcome);
+    }
+
+    fn batch_at(&self, base_offset: i64) -> Option<&BatchHeader> {
+        let place = self.log.binary_search_by_key(&base_offset, |(_, offset)| *offset).ok()?;
+        self.log.get(place).map(|(header, _)| header)
+    }
+
+    fn propose(&mut self, header: BatchHeader, acks: Acks, admission: Admission) -> u64 {
+        let token = ReplyToken(self.next_token);
+        self.next_token += 1;
+        let proposal = Proposal { token, header, bytes: 100, acks, admission };
+        self.open.insert(token, proposal);
+        self.handle(Event::Propose(proposal));
+        token.0
+    }
+
+    /// A client's batch with a producer id.
+    fn produce(&mut self, producer: i64, sequence: i32, count: i32, acks: Acks) -> u64 {
+        self.propose(batch(producer, 0, sequence, count), acks, Admission::Client)
+    }
+
+    /// A client's batch without one.
+    fn produce_plain(&mut self, count: i32, acks: Acks) -> u64 {
+        self.propose(batch(-1, -1, -1, count), acks, Admission::Client)
+    }
+
+    /// Writes the `count` oldest appends in hand and reports them in one event.
+    fn write(&mut self, count: usize) {
+        for _ in 0..count.min(self.in_hand.len()) {
+            let InHand { proposal, base_offset } = self.in_hand.pop_front().unwrap();
+            assert_eq!(base_offset, self.log_end, "offsets have no holes and no overlaps");
+            self.log.push((proposal.header, base_offset));
+            self.log_end = base_offset + i64::from(proposal.header.last_offset_delta) + 1;
+        }
+        if self.log_end > self.leader.log_end_offset() {
+            self.handle(Event::Appended { next_offset: self.log_end });
+        }
+    }
+
+    fn fail_append(&mut self, failure: AppendFailure) {
+        self.in_hand.clear();
+        self.handle(Event::AppendFailed(failure));
+    }
+
+    /// A flush round that began when the log ended at `upto`.
+    fn flush(&mut self, upto: i64) {
+        assert!(self.flush_wanted);
+        self.flush_wanted = false;
+        self.durable_end = self.durable_end.max(upto);
+        self.handle(Event::Flushed { next_offset: upto });
+    }
+
+    fn write_and_flush(&mut self) {
+        self.write(usize::MAX);
+        if self.flush_wanted {
+            self.flush(self.log_end);
+        }
+    }
+
+    fn answer(&self, token: u64) -> Option<Outcome> {
+        self.answers.get(&token).copied()
+    }
+
+    fn refusal(&self, token: u64) -> Refusal {
+        match self.answer(token) {
+            Some(Outcome::Refused(refusal)) => refusal,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    /// What producers look like after a replay of the log.
+    fn replayed(&self) -> Producers {
+        let mut producers = Producers::new(self.kind);
+        self.log.iter().for_each(|(header, base_offset)| producers.observe(header, *base_offset));
+        producers
+    }
+}
+
+fn appended(base_offset: i64, count: i64) -> Option<Outcome> {
+    Some(Outcome::Appended { base_offset, next_offset: base_offset + count })
+}
+
+fn duplicate(base_offset: i64) -> Option<Outcome> {
+    Some(Outcome::Duplicate { base_offset })
+}
