@@ -190,7 +190,7 @@ impl Host for TestHost {
         let bytes = |store: &BTreeMap<Vec<u8>, Vec<u8>>| store.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
         let before: usize = task.stores.iter().map(bytes).sum();
         let after = before - bytes(&task.stores[store]) + bytes(&changed);
-        if after > self.limits.state_bytes_max && after > before {
+        if after > self.limits.state_bytes_max {
             return Err(StateError::QuotaExceeded);
         }
         task.stores[store] = changed;

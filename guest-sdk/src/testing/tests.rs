@@ -113,6 +113,7 @@ fn one_question_and_one_write_back_a_batch() {
     assert_eq!(texts(&mut runner), ["+", "+", "++", "+", "+++"]);
     runner.run(["a"]).unwrap();
     assert_eq!(texts(&mut runner), ["++++"]);
+    assert_eq!(runner.host_calls(), 6); // nothing is remembered from call to call
 }
 
 #[test]
@@ -149,14 +150,22 @@ fn a_prefetch_of_large_values_asks_for_fewer_at_a_time() {
 
 #[test]
 fn a_cache_that_is_full_is_written_back() {
-    let mut runner = runner::<Script>();
-    let large = "x".repeat(1 << 20);
-    let keys = (STORE_CACHE_BYTES_MAX >> 20) + 4;
-    let mut script: Vec<String> = (0..keys).map(|key| format!("put key-{key} {large}")).collect();
-    script.extend((0..keys).map(|key| format!("put key-{key} small-{key}")));
-    script.extend((0..keys).map(|key| format!("get key-{key}")));
+    let limits = TestLimits { output_bytes_per_step_max: 1 << 30, ..TestLimits::default() };
+    let mut runner = TestRunner::<Script>::with_limits(deployment(), limits).unwrap();
+    let large = "x".repeat((1 << 20) - 2);
+    let keys = 10..10 + (STORE_CACHE_BYTES_MAX >> 20) + 4;
+    let mut script: Vec<String> = keys.clone().map(|key| format!("put {key} {large}{key}")).collect();
+    script.extend(keys.clone().map(|key| format!("get {key}")));
     runner.run(script.iter().map(|line| TestRecord::from(line.as_str()))).unwrap();
-    assert_eq!(texts(&mut runner), (0..keys).map(|key| format!("small-{key}")).collect::<Vec<_>>());
+    assert_eq!(runner.store(0).len(), keys.len());
+    assert!(texts(&mut runner) == keys.map(|key| format!("{large}{key}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn many_writes_of_one_key_are_one() {
+    let mut runner = runner::<Script>();
+    runner.run((0..100_000).map(|_| TestRecord::from("put a 12345678901234567890"))).unwrap();
+    assert_eq!(runner.host_calls(), 1);
 }
 
 #[test]
@@ -264,10 +273,10 @@ impl Processor for Timed {
 #[test]
 fn timers_fire_once_in_order_when_stream_time_reaches_them() {
     let mut runner = runner::<Timed>();
-    runner.run(["set 20 b", "set 20 a", "set 10 c", "set 30 d", "set 10 e", "cancel e", "set 25 c"]).unwrap();
+    runner.run(["set 20 b", "set 20 a", "set 10 0", "set 30 d", "set 10 e", "cancel e", "set 25 0"]).unwrap();
     assert_eq!(texts(&mut runner), [""; 0]);
     runner.run([TestRecord::from("emit now").at(25)]).unwrap();
-    assert_eq!(texts(&mut runner), ["now", "25 20 a", "25 20 b", "25 25 c"]);
+    assert_eq!(texts(&mut runner), ["now", "25 20 a", "25 20 b", "25 25 0"]);
     assert_eq!(runner.timers(), BTreeMap::from([(b"d".to_vec(), 30)]));
 }
 
@@ -300,10 +309,12 @@ fn log_lines_arrive_with_their_level_and_below_it_are_dropped() {
     runner.run(["log hello"]).unwrap();
     assert_eq!(runner.take_logs(), [(Level::Info, "hello".to_owned())]);
     let mut deployment = deployment();
-    deployment.log_level = Level::Warn;
-    let mut runner = TestRunner::<Script>::new(deployment).unwrap();
-    runner.run(["log hello"]).unwrap();
-    assert!(runner.take_logs().is_empty());
+    for (level, lines) in [(Level::Info, 1), (Level::Warn, 0)] {
+        deployment.log_level = level;
+        let mut runner = TestRunner::<Script>::new(deployment.clone()).unwrap();
+        runner.run(["log hello"]).unwrap();
+        assert_eq!(runner.take_logs().len(), lines, "{level:?}");
+    }
 }
 
 #[test]
