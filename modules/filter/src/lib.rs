@@ -4,11 +4,12 @@
 //! - `prefix=TEXT`: the value begins with it
 
 use headwater_guest_sdk::{Context, Deployment, Failure, OutRecord, Record, RecordProcessor, export_processor};
+use memchr::memmem::Finder;
 
 /// The processor.
 pub enum Filter {
     /// What must be somewhere in the value.
-    Contains(Vec<u8>),
+    Contains(Finder<'static>),
     /// What the value must begin with.
     Prefix(Vec<u8>),
 }
@@ -19,7 +20,7 @@ impl RecordProcessor for Filter {
     fn init(deployment: &Deployment) -> Result<Self, String> {
         deployment.needs(1, 0)?;
         match (deployment.setting("contains"), deployment.setting("prefix")) {
-            (Some(text), None) => Ok(Self::Contains(text.into())),
+            (Some(text), None) => Ok(Self::Contains(Finder::new(text).into_owned())),
             (None, Some(text)) => Ok(Self::Prefix(text.into())),
             _ => Err("the filter needs one setting: add --set contains=TEXT or --set prefix=TEXT".to_owned()),
         }
@@ -37,7 +38,7 @@ impl Filter {
     fn matches(&self, value: &[u8]) -> bool {
         match self {
             Self::Prefix(text) => value.starts_with(text),
-            Self::Contains(text) => text.is_empty() || value.windows(text.len()).any(|window| window == text),
+            Self::Contains(text) => text.find(value).is_some(),
         }
     }
 }
