@@ -187,8 +187,8 @@ macro_rules! export_component {
                 fn process(batch: $crate::abi::InputBatch) -> ::std::result::Result<(), $crate::abi::Failure> {
                     SLOT.with(|slot| $crate::abi::process(slot, &batch))
                 }
-                fn on_timers(time: i64, timers: ::std::vec::Vec<u8>) -> ::std::result::Result<(), $crate::abi::Failure> {
-                    SLOT.with(|slot| $crate::abi::on_timers(slot, time, &timers))
+                fn on_timers(at: i64, timers: ::std::vec::Vec<u8>) -> ::std::result::Result<(), $crate::abi::Failure> {
+                    SLOT.with(|slot| $crate::abi::on_timers(slot, at, &timers))
                 }
             }
             $crate::abi::export!(Component with_types_in $crate::abi);

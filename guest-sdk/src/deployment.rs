@@ -83,7 +83,7 @@ impl Deployment {
 
     /// The value of a setting that the module can't do without.
     pub fn required(&self, name: &str) -> Result<&str, String> {
-        self.setting(name).ok_or_else(|| format!("the module needs the setting {name:?}: add --set {name}=VALUE"))
+        self.setting(name).ok_or_else(|| format!("the module needs the setting {name:?}: add --setting {name}=VALUE"))
     }
 
     /// The value of a setting, parsed, or `default`.
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(deployment.needs(1, 0), Ok(()));
         let refusal = deployment.needs(1, 2).unwrap_err();
         assert_eq!(refusal, "the module needs 2 store(s), deployed with 0: add --store");
-        assert!(deployment.required("prefix").unwrap_err().contains("--set prefix=VALUE"));
+        assert!(deployment.required("prefix").unwrap_err().contains("--setting prefix=VALUE"));
     }
 
     #[test]

@@ -78,8 +78,8 @@ pub enum StateError {
     /// Packed bytes that don't hold together: a bug of the SDK or the host.
     #[error("malformed state entries")]
     Malformed,
-    /// A key or a value above its limit.
-    #[error("a key or value of the module's state is too large")]
+    /// A key or a value above its limit, or all that the step changes.
+    #[error("a key, a value or all that one step changes of the module's state is too large")]
     TooLarge,
     /// The task's state would be above its limit.
     #[error("the task's state is at its limit: let the module delete some, or deploy with a higher one")]

@@ -4,8 +4,9 @@
 /// Bytes of index and data that one output buffers before they are emitted.
 pub const OUTPUT_BUFFER_BYTES_MAX: usize = 256 << 10;
 
-/// Packed bytes of one `get-many` question; a longer list of keys is asked for in parts.
-pub const GET_KEYS_BYTES_MAX: usize = 256 << 10;
+/// Packed bytes of one `get-many` question; a longer list of keys is asked for in parts. Low, because the answer comes
+/// in one piece and nobody knows how large the values are.
+pub const GET_KEYS_BYTES_MAX: usize = 64 << 10;
 
 /// Packed bytes of one `put-many`, unless a single entry is larger.
 pub const PUT_ENTRIES_BYTES_MAX: usize = 1 << 20;

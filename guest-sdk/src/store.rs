@@ -80,7 +80,7 @@ impl Store {
                 unknown.push(entry);
             }
             if self.table.bytes() > STORE_CACHE_BYTES_MAX {
-                break; // the rest is read when it is asked for
+                break;
             }
         }
         self.load(&unknown)
@@ -163,7 +163,8 @@ impl Store {
                 Ok(values) => {
                     let (asked, behind) = rest.split_at(count);
                     self.table.learn(asked, values)?;
-                    rest = behind;
+                    // What does not fit into the cache is read when it is asked for.
+                    rest = if self.table.bytes() > STORE_CACHE_BYTES_MAX { &[] } else { behind };
                 }
                 // The values are large: ask for fewer of them.
                 Err(StateError::TooLarge) if count > 1 => keys_bytes_max = self.request.len() / 2,

@@ -35,11 +35,11 @@ impl Default for TestLimits {
         Self {
             output_bytes_per_step_max: 8 << 20,
             state_bytes_max: 1 << 30,
-            state_key_bytes_max: 64 << 10,
-            state_value_bytes_max: 1 << 20,
-            state_answer_bytes_max: 4 << 20,
+            state_key_bytes_max: 60 << 10,
+            state_value_bytes_max: 8 << 20,
+            state_answer_bytes_max: 32 << 20,
             timer_id_bytes_max: 1 << 10,
-            timers_max: 100_000,
+            timers_max: 1 << 20,
         }
     }
 }

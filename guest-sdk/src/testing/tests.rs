@@ -141,6 +141,13 @@ fn a_prefetch_of_large_values_asks_for_fewer_at_a_time() {
     runner.run(records()).unwrap();
     runner.run(records()).unwrap();
     assert_eq!(texts(&mut runner), [vec!["0"; 9], vec!["100"; 9]].concat());
+    // Values that the cache has no room for are read one by one.
+    let mut runner = TestRunner::<Sizes>::new(deployment()).unwrap();
+    let large = "v".repeat(1 << 20);
+    let records = || (0..20).map(|key| TestRecord::from((&*format!("key-{key}"), &*large)));
+    runner.run(records()).unwrap();
+    runner.run(records()).unwrap();
+    assert_eq!(texts(&mut runner), [vec!["0"; 20], vec!["1048576"; 20]].concat());
     // One value that never fits is an error, not an endless loop.
     let limits = TestLimits { state_answer_bytes_max: 50, ..TestLimits::default() };
     let mut runner = TestRunner::<Sizes>::with_limits(deployment(), limits).unwrap();
