@@ -9,7 +9,7 @@ use memchr::memmem::Finder;
 /// The processor.
 pub enum Filter {
     /// What must be somewhere in the value.
-    Contains(Finder<'static>),
+    Contains(Box<Finder<'static>>),
     /// What the value must begin with.
     Prefix(Vec<u8>),
 }
@@ -20,9 +20,9 @@ impl RecordProcessor for Filter {
     fn init(deployment: &Deployment) -> Result<Self, String> {
         deployment.needs(1, 0)?;
         match (deployment.setting("contains"), deployment.setting("prefix")) {
-            (Some(text), None) => Ok(Self::Contains(Finder::new(text).into_owned())),
+            (Some(text), None) => Ok(Self::Contains(Box::new(Finder::new(text).into_owned()))),
             (None, Some(text)) => Ok(Self::Prefix(text.into())),
-            _ => Err("the filter needs one setting: add --set contains=TEXT or --set prefix=TEXT".to_owned()),
+            _ => Err("the filter needs one setting: add --setting contains=TEXT or --setting prefix=TEXT".to_owned()),
         }
     }
 
@@ -68,7 +68,7 @@ mod tests {
         let deployment = || Deployment::for_test().output("out");
         for wrong in [deployment(), deployment().set("contains", "a").set("prefix", "b")] {
             let refusal = TestRunner::<Filter>::new(wrong).err().unwrap();
-            assert!(refusal.contains("--set contains=TEXT"), "{refusal}");
+            assert!(refusal.contains("--setting contains=TEXT"), "{refusal}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Passes records on with their values in upper case: the ASCII letters, other bytes as they are. Deploy with one output.
+//! Passes records on with the ASCII letters of their values in upper case. Deploy with one output.
 
 use headwater_guest_sdk::{Context, Deployment, Failure, OutRecord, Record, RecordProcessor, export_processor};
 
