@@ -6,8 +6,8 @@ use thiserror::Error;
 /// A call that can't be done. Everything it did is discarded, the instance with it; the deployment's error policy
 /// decides what becomes of the record.
 ///
-/// Any error turns into one with `?`, but then nobody knows which record it was about and the host has to find it by
-/// bisecting. [`Record::failure`](crate::Record::failure) names it:
+/// Any error turns into one with `?`. Outside of a [`RecordProcessor`](crate::RecordProcessor) it is not known then which
+/// record it was about, and the host has to find it by bisecting. [`Record::failure`](crate::Record::failure) names it:
 ///
 /// ```
 /// # use headwater_guest_sdk::{Failure, Record};
@@ -52,10 +52,10 @@ impl<E: std::error::Error> From<E> for Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum EmitError {
     /// Not an output of the deployment.
-    #[error("the module emits to an output that the deployment does not have: deploy with more --output")]
+    #[error("the module uses an output that the deployment does not have: deploy with more --output")]
     UnknownOutput,
     /// A partition the output topic does not have.
-    #[error("the module emits to a partition that the output topic does not have")]
+    #[error("the module names a partition that the output topic does not have")]
     UnknownPartition,
     /// No topic takes such a record, for instance one with a negative timestamp.
     #[error("the module emits a malformed record")]

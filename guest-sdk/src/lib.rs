@@ -77,3 +77,8 @@ pub use processor::{Processor, RecordProcessor};
 pub use record::{Batch, Record, Records};
 pub use store::{Entry, Scan, Store, Stores};
 pub use timer::{DueTimer, DueTimers, Timers};
+
+// The page's example is compiled and run with the doc-tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/processors.md")]
+struct ProcessorsPage;

@@ -1,8 +1,8 @@
 //! Counts words: lines of text in, `word → count` out, once for each occurrence, so that a word's counts rise by one.
 //!
 //! A word is a run of alphanumeric characters in lower case: `text.split(|c: char| !c.is_alphanumeric())` without the
-//! empty ones, each `to_lowercase()`, where `text` is the value as UTF-8; bytes that are none separate words. Output keys
-//! are words, values are counts in decimal text, and so in the store. Deploy with one output and one store.
+//! empty ones, each `to_lowercase()`, where `text` is the value as UTF-8; bytes that are none separate words. Keys are
+//! words, values are counts in decimal text, in the output and in the store. Deploy with one output and one store.
 
 use headwater_guest_sdk::{Batch, Context, Deployment, Failure, OutRecord, Processor, export_processor};
 
