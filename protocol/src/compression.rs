@@ -1,8 +1,8 @@
 //! Compression of a batch's records, bounded on the way out.
 //!
-//! What may come out of a payload is decided before anything is decompressed ([`decompressed_bytes_max`]); memory grows
-//! with what does come out, and stops there. A size that a frame declares is only ever a reason to refuse it early, or
-//! to reserve what the cap allows anyway.
+//! What may come out of a payload is decided before anything is decompressed, from its size and the limits; memory
+//! grows with what does come out, and stops there. A size that a frame declares is only ever a reason to refuse it
+//! early, or to reserve what the cap allows anyway.
 
 use crate::batch::{BatchError, BatchLimits};
 use crate::limits;

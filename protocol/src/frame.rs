@@ -221,8 +221,8 @@ mod tests {
         let elements = [&[0][..], &count[..]].concat();
         let (outcome, usage) = measure(|| decode_header::<HelloRequest>(&elements));
         assert!(matches!(outcome, Err(FrameError::Malformed(_))));
-        // serde reserves for at most 1 MiB of elements, whatever is declared; postcard knows better and reserves for
-        // as many as there are bytes left.
+        // serde reserves at most 1 MiB ahead, whatever is declared; postcard keeps even that back where more elements
+        // are declared than bytes are left.
         assert!(usage.peak_bytes < 1000, "{usage:?}");
         let (outcome, usage) = measure(|| decode_header::<Vec<u64>>(&[&count[..], &[1; 100]].concat()));
         assert!(matches!(outcome, Err(FrameError::Malformed(_))));

@@ -40,6 +40,8 @@ pub struct BatchBuilder {
     control: bool,
     /// Room for the header, then records; empty while there are none.
     buffer: BytesMut,
+    /// What the last uncompressed batch took along; the next one will be about as large.
+    taken_bytes: usize,
     record_count: u32,
     base_timestamp: i64,
     max_timestamp: i64,
@@ -53,6 +55,7 @@ impl BatchBuilder {
             compressor: Compressor::default(),
             control: false,
             buffer: BytesMut::new(),
+            taken_bytes: 0,
             record_count: 0,
             base_timestamp: 0,
             max_timestamp: 0,
@@ -140,6 +143,7 @@ impl BatchBuilder {
         }
 
         if self.buffer.is_empty() {
+            self.buffer.reserve(self.taken_bytes);
             self.buffer.resize(BATCH_HEADER_BYTES, 0);
         }
         self.buffer.reserve(record);
@@ -203,7 +207,10 @@ impl BatchBuilder {
                 self.buffer.clear();
                 (self.compression, batch)
             }
-            None => (Compression::None, self.buffer.split()),
+            None => {
+                self.taken_bytes = self.buffer.len();
+                (Compression::None, self.buffer.split())
+            }
         };
         self.write_header(&mut batch, compression, stamp);
         self.record_count = 0;

@@ -65,6 +65,10 @@ fn a_kilobyte_of_zstd_stops_at_the_cap() {
     assert_too_large(Compression::Zstd, &endless, &BatchLimits::CLIENT, 1000);
     let silent = zstd_bomb(250, 17, None);
     assert_too_large(Compression::Zstd, &silent, &BatchLimits::CLIENT, 2 * limits::RATIO_FREE_BYTES_MAX + (64 << 10));
+    // One byte more than the cap is over it, though it all came out at once.
+    let (compressed, max) = (zstd_bomb(1, 17, None), (128 << 10) - 1);
+    let narrow = BatchLimits { decompressed_bytes_max: max, ..BatchLimits::CLIENT };
+    assert_too_large(Compression::Zstd, &compressed, &narrow, 1 << 20);
     // It says less than it holds: only that much is reserved, and it does not fit.
     let (outcome, usage) = measure(|| client(Compression::Zstd, &zstd_bomb(250, 17, Some(1000))));
     assert!(matches!(outcome, Err(BatchError::Decompression { .. })), "{:?}", outcome.map(|records| records.len()));

@@ -1,7 +1,9 @@
 //! The door's list, one bad batch a rule. covers reliability §4.4 (batch)
 
 use super::raw::{RawBatch, RawRecord};
-use crate::batch::{BatchError, BatchLimits, Compression, ProduceRules, RecordFault, check_produced_batch};
+use crate::batch::{
+    BatchError, BatchHeader, BatchLimits, Compression, ProduceRules, RecordFault, check_produced_batch,
+};
 use crate::error::ErrorCode;
 use crate::ids::{ProcessorNumber, TaskProducer};
 use crate::varint::VarintError;
@@ -69,6 +71,18 @@ fn headers_that_lie_are_refused() {
     assert_refused("records but count 0", &empty, ErrorCode::InvalidRecord, |e| *e == BatchError::Empty);
     empty.payload.clear();
     assert_refused("no record", &empty, ErrorCode::InvalidRecord, |e| *e == BatchError::Empty);
+}
+
+#[test]
+fn a_header_alone_shows_more_records_than_its_bytes_can_hold() {
+    let sound = RawBatch::sound();
+    let room = sound.payload.len() / 7;
+    let header_of = |count: i32| {
+        let raw = sound.clone().with(|header| (header.record_count, header.last_offset_delta) = (count, count - 1));
+        BatchHeader::decode(&raw.bytes()).map(drop)
+    };
+    assert_eq!(header_of(room as i32), Ok(()));
+    assert!(matches!(header_of(room as i32 + 1), Err(BatchError::BadCount { .. })));
 }
 
 #[test]

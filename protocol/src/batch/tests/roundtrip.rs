@@ -156,6 +156,21 @@ fn a_compressing_builder_keeps_its_buffers_from_batch_to_batch() {
 }
 
 #[test]
+fn a_batch_as_large_as_the_last_one_is_written_without_moving() {
+    let mut builder = BatchBuilder::new(Compression::None);
+    let mut build = || {
+        for n in 0..1000 {
+            builder.append(n, Some(b"a key"), Some(&[n as u8; 100]), &[]).unwrap();
+        }
+        builder.build(ProducerStamp::NONE).unwrap()
+    };
+    let first = build();
+    let (second, usage) = measure(build);
+    assert_eq!(first, second);
+    assert!(usage.allocations <= 3 && usage.peak_bytes <= second.len() + 256, "{usage:?} for {}", second.len());
+}
+
+#[test]
 fn batches_are_taken_off_the_front_one_by_one() {
     let mut builder = thousand_records(Compression::Lz4);
     let one = builder.build(ProducerStamp::NONE).unwrap();
