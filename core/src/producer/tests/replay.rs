@@ -31,6 +31,19 @@ fn offer(
     }
 }
 
+#[test]
+fn a_batch_that_no_leader_would_append_brings_nobody_back() {
+    // covers IDP-4, STEP-9: whatever lies in the log, epochs and generations don't go back
+    let mut partition = Partition::new(PartitionKind::Records);
+    for header in [batch(1, 2, 0, 1), batch(1, 1, 7, 1), batch(task_id(1), 4, 0, 3), batch(task_id(0), 9, 9, 1)] {
+        assert_eq!(partition.offer(Admission::Internal, header), Verdict::Append);
+    }
+    assert_eq!(partition.client(1, 2, 1, 1), Verdict::Append);
+    assert!(matches!(partition.client(1, 1, 8, 1), Verdict::Refuse(ProducerRefusal::InvalidEpoch { .. })));
+    assert_eq!(partition.output(0, 9, 9, 10, 1), fenced(1, 4));
+    assert_eq!(partition.output(1, 4, 4, 3, 1), Verdict::Append);
+}
+
 proptest! {
     #[test]
     fn replaying_any_prefix_gives_the_state_that_was_there(

@@ -139,6 +139,18 @@ fn a_commit_is_the_next_step_of_the_replicas_own_epoch() {
 }
 
 #[test]
+fn a_commit_of_the_former_reign_is_refused_before_the_new_one_has_committed() {
+    // covers STEP-2 (the row of §4): nothing of the new reign is in the log yet, only the replica knows of it
+    let mut changelog = Partition::new(PartitionKind::Changelog);
+    let former = batch(task_id(0), 4, 0, 1);
+    assert_eq!(changelog.offer(Admission::Internal, former), Verdict::Append);
+    assert_eq!(changelog.commit(0, 4, 1), fenced(0, 5));
+    assert_eq!(changelog.commit(0, 5, 1), Verdict::Append);
+    let mut empty = Partition::new(PartitionKind::Changelog);
+    assert_eq!(empty.commit(0, 4, 0), fenced(0, 5));
+}
+
+#[test]
 fn a_reset_task_commits_from_step_zero() {
     // covers STEP-16
     let mut changelog = Partition::new(PartitionKind::Changelog);

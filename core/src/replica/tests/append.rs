@@ -67,13 +67,15 @@ fn too_many_bytes_on_their_way_are_refused_but_one_batch_always_fits() {
 fn replies_that_wait_are_bounded_too() {
     let mut partition = Partition::new(Durability::Fsync);
     partition.check_invariants = false;
-    while partition.leader.has_room(1) {
+    for _ in 0..limits::WAITING_REPLIES_MAX {
+        assert!(partition.leader.has_room(1));
         partition.produce_plain(1, Acks::All);
         if partition.in_hand.len() == limits::APPENDS_MAX / 2 {
             partition.write(usize::MAX);
         }
     }
     partition.check_invariants = true;
+    assert!(!partition.leader.has_room(1));
     assert_eq!(partition.open.len(), limits::WAITING_REPLIES_MAX);
     let over = partition.produce_plain(1, Acks::All);
     assert_eq!(partition.refusal(over), Refusal::Busy);

@@ -117,7 +117,7 @@ proptest! {
         assert_once_and_in_order(&partition.log);
         // No more faults: everybody is answered, and everything is committed.
         partition.write(usize::MAX);
-        while partition.flush_wanted {
+        if partition.flush_wanted {
             partition.flush(partition.log_end);
         }
         let next_offset = partition.log_end;
