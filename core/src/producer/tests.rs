@@ -5,6 +5,7 @@ mod replay;
 mod task;
 
 use super::*;
+use headwater_protocol::error::{ApiError, ErrorCode};
 
 pub(crate) const EPOCH: LeaderEpoch = LeaderEpoch(5);
 
