@@ -12,7 +12,7 @@ pub enum ComponentizeError {
     #[error("this is a component already")]
     AlreadyComponent,
     /// The module can't be wrapped.
-    #[error("{0}. Is headwater-guest-sdk linked, and its `processor!` macro used, in a crate of type cdylib?")]
+    #[error("{0}. Is headwater-guest-sdk linked, and its `export_processor!` macro used, in a crate of type cdylib?")]
     Encode(String),
 }
 

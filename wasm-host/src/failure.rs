@@ -1,12 +1,13 @@
 //! What comes out of a call that did not succeed: the guest's failures, with names, and ours.
 
 use crate::error::HostError;
+use crate::frames::frames;
 use crate::host::{HostFault, HostLocked};
 use crate::instance::StoreData;
 use crate::limits;
 use std::fmt;
 use std::time::Duration;
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::Trap;
 
 /// Why a call ended without success.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +80,7 @@ pub struct TrapReport {
 impl fmt::Display for TrapReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.panic {
+            Some(panic) if panic.starts_with("panicked") => f.write_str(panic)?,
             Some(panic) => write!(f, "panicked: {panic}")?,
             None => write!(f, "trapped: {}", self.cause)?,
         }
@@ -142,29 +144,10 @@ pub(crate) fn explain(error: &wasmtime::Error, data: &StoreData) -> CallError {
         Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
         None => cut(&error.root_cause().to_string(), limits::FAILURE_MESSAGE_BYTES_MAX).to_owned(),
     };
-    GuestFailure::Trap(TrapReport { cause, panic: data.last_error.clone(), frames }).into()
-}
-
-fn frames(error: &wasmtime::Error) -> Vec<String> {
-    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
-        return Vec::new();
-    };
-    backtrace.frames().iter().take(limits::TRAP_FRAMES_MAX).map(frame).collect()
-}
-
-fn frame(frame: &wasmtime::FrameInfo) -> String {
-    match frame.func_name() {
-        Some(name) => cut(without_hash(name), limits::FRAME_BYTES_MAX).to_owned(),
-        None => format!("function {}", frame.func_index()),
-    }
-}
-
-/// rustc's names end in `::h` and 16 hexadecimal digits, which tell a user nothing.
-fn without_hash(name: &str) -> &str {
-    match name.rsplit_once("::h") {
-        Some((path, hash)) if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => path,
-        _ => name,
-    }
+    // Other traps are no panics, whatever was logged before.
+    let panicked = trap == Some(Trap::UnreachableCodeReached);
+    let panic = data.last_error.clone().filter(|_| panicked);
+    GuestFailure::Trap(TrapReport { cause, panic, frames }).into()
 }
 
 #[cfg(test)]
@@ -182,6 +165,9 @@ mod tests {
             GuestFailure::Trap(report.clone()).to_string(),
             "the module panicked: index out of bounds at src/lib.rs:7 (at word_count::process < process)"
         );
+        let panic = Some("panicked at src/lib.rs:7: no".to_owned());
+        let hook = TrapReport { panic, frames: Vec::new(), ..report };
+        assert_eq!(hook.to_string(), "panicked at src/lib.rs:7: no");
         let silent = TrapReport { panic: None, frames: Vec::new(), cause: "integer divide by zero".to_owned() };
         assert_eq!(GuestFailure::Trap(silent).to_string(), "the module trapped: integer divide by zero");
         let memory = GuestFailure::MemoryLimit { limit_bytes: 64 << 20, wanted_bytes: (64 << 20) + 1, panic: None };
@@ -191,10 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn names_lose_their_hash_and_text_is_cut_between_characters() {
-        assert_eq!(without_hash("a::b::h0123456789abcdef"), "a::b");
-        assert_eq!(without_hash("a::hb"), "a::hb");
-        assert_eq!(without_hash("a::hello_world_12345"), "a::hello_world_12345");
+    fn text_is_cut_between_characters() {
         assert_eq!(cut("aé", 2), "a");
         assert_eq!(cut("aé", 3), "aé");
         assert_eq!(cut("", 3), "");

@@ -29,6 +29,7 @@ mod cpu;
 mod error;
 mod failure;
 mod features;
+mod frames;
 mod hmac;
 mod host;
 mod inspect;

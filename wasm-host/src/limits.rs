@@ -45,6 +45,9 @@ pub const POOLED_TABLE_ELEMENTS_MAX: usize = 20_000;
 /// Frames of a guest's stack that an error shows.
 pub const TRAP_FRAMES_MAX: usize = 8;
 
+/// Frames of a guest's stack that are looked at, those of its language's panic machinery included.
+pub const TRAP_FRAMES_SEEN_MAX: usize = 32;
+
 /// Bytes of a function's name in such a frame.
 pub const FRAME_BYTES_MAX: usize = 120;
 

@@ -119,7 +119,7 @@ pub(crate) fn engine_config() -> Config {
     config.cranelift_nan_canonicalization(true);
     // Names of functions are enough in an error, and a guest's debug information is one more thing to parse.
     config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
-    config.wasm_backtrace_max_frames(NonZeroUsize::new(limits::TRAP_FRAMES_MAX));
+    config.wasm_backtrace_max_frames(NonZeroUsize::new(limits::TRAP_FRAMES_SEEN_MAX));
     config.generate_address_map(false);
     // One thread of the child compiles: its memory and CPU limits are then the module's.
     config.parallel_compilation(false);

@@ -224,6 +224,11 @@ fn a_trap_carries_the_panic_message_of_its_own_call() {
     let (mut instance, _) = start(&Guest { process, definitions, ..Guest::default() }).unwrap();
     instance.process(batch(b"")).unwrap();
     assert_eq!(trap(guest_failure(instance.process(batch(b"x")).unwrap_err())).panic, None);
+
+    let process = "(call $log (i32.const 4) (i32.const 16) (i32.const 19)) (i32.load (i32.const -4))";
+    let (mut instance, _) = start(&Guest { process, definitions, ..Guest::default() }).unwrap();
+    let report = trap(guest_failure(instance.process(batch(b"")).unwrap_err()));
+    assert_eq!((report.panic, report.cause.as_str()), (None, "out of bounds memory access"), "logged, but no panic");
 }
 
 // covers §4.4 "recursion", "trap"

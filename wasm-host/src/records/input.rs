@@ -69,18 +69,27 @@ impl InputIndex {
         // Every position below is at most this, so that adding to one can't overflow.
         i32::try_from(end).map_err(|_| InputError::TooFar)?;
         let data_position = u32::try_from(data_position).map_err(|_| InputError::TooFar)?;
-        self.bytes.reserve(records.count().saturating_mul(INPUT_STRIDE));
+        let start = self.bytes.len();
+        // All at once: room for every record that the payload was found to hold.
+        self.bytes.resize(start.saturating_add(records.count().saturating_mul(INPUT_STRIDE)), 0);
+        let places = self.bytes.get_mut(start..).unwrap_or_default().as_chunks_mut::<INPUT_STRIDE>().0;
+        let mut added = 0;
         for record in records {
             let record = record?;
             if record.offset >= offsets.end {
                 break;
             }
-            if record.offset >= offsets.start {
-                let delta = record.offset.checked_sub(base_offset).and_then(|delta| u32::try_from(delta).ok());
-                let delta = delta.ok_or(InputError::TooFar)?;
-                self.bytes.extend_from_slice(&entry(&record, delta, data_position));
+            if record.offset < offsets.start {
+                continue;
             }
+            let delta = record.offset.checked_sub(base_offset).and_then(|delta| u32::try_from(delta).ok());
+            let (Some(delta), Some(place)) = (delta, places.get_mut(added)) else {
+                return Err(InputError::TooFar);
+            };
+            *place = entry(&record, delta, data_position);
+            added += 1;
         }
+        self.bytes.truncate(start + added * INPUT_STRIDE);
         Ok(())
     }
 
