@@ -6,8 +6,9 @@ use thiserror::Error;
 /// A call that can't be done. Everything it did is discarded, the instance with it; the deployment's error policy
 /// decides what becomes of the record.
 ///
-/// Any error turns into one with `?`. Outside of a [`RecordProcessor`](crate::RecordProcessor) it is not known then which
-/// record it was about, and the host has to find it by bisecting. [`Record::failure`](crate::Record::failure) names it:
+/// Any error turns into one with `?`. Outside of a [`RecordProcessor`](crate::RecordProcessor) it is not known then
+/// which record it was about, and the host has to find it by bisecting. [`Record::failure`](crate::Record::failure)
+/// names it:
 ///
 /// ```
 /// # use headwater_guest_sdk::{Failure, Record};

@@ -2,13 +2,13 @@
 //!
 //! A word is a run of alphanumeric characters in lower case: `text.split(|c: char| !c.is_alphanumeric())` without the
 //! empty ones, each `to_lowercase()`, where `text` is the value as UTF-8; bytes that are none separate words. Keys are
-//! words, values are counts in decimal text, in the output and in the store. Deploy with one output and one store.
+//! words, values are counts in decimal text, in the output and in the store. Each task counts for itself. Deploy with
+//! one output and one store.
 
 use headwater_guest_sdk::{Batch, Context, Deployment, Failure, OutRecord, Processor, export_processor};
 
 /// The processor.
 pub struct WordCount;
-
 export_processor!(WordCount);
 
 impl Processor for WordCount {
@@ -26,7 +26,7 @@ impl Processor for WordCount {
             }
         }
         let counts = context.stores.at(0)?;
-        counts.prefetch(words.iter().map(|(word, _)| &text[word.clone()]))?; // one question for the whole batch
+        counts.prefetch(words.iter().map(|(word, _)| &text[word.clone()]))?;
         for (word, timestamp) in words {
             let word = &text[word];
             let count = counts.update(word, add_one)?;
