@@ -55,7 +55,7 @@ impl Cache {
             Ok(code) => Some(code),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "a cached module is unusable: deleted, to be compiled again");
+                tracing::warn!(path = %path.display(), %error, "a cached module is unusable: it is compiled again");
                 if let Err(error) = fs::remove_file(&path) {
                     tracing::warn!(path = %path.display(), %error, "and can't be deleted");
                 }

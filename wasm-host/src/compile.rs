@@ -129,7 +129,8 @@ fn spawn(command: &CompilerCommand) -> Result<Child, HostError> {
         .map_err(|source| process_error(command, "start", source))
 }
 
-/// Writes and reads all three pipes at once, so that no side waits for the other, until the child ends or its time is up.
+/// Writes and reads all three pipes at once, so that no side waits for the other, until the child ends or is out of
+/// time.
 fn converse(
     child: &mut Child,
     command: &CompilerCommand,

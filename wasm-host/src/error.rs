@@ -16,7 +16,10 @@ pub enum HostError {
     #[error("can't start a thread for the wasm engine: {0}")]
     Thread(#[source] io::Error),
     /// The cache of compiled modules can't be used.
-    #[error("can't {action} {}: {source}; the directory must be writable and owned by the broker's user", path.display())]
+    #[error(
+        "can't {action} {}: {source}; the directory must be writable and owned by the broker's user",
+        path.display()
+    )]
     Cache {
         /// What was tried.
         action: &'static str,
@@ -79,7 +82,8 @@ pub enum LoadError {
     },
     /// The compiler died on it. It does not run, and the broker is unharmed.
     #[error(
-        "the compiler crashed on the module ({how}); its last words: {stderr:?}. The module can't be used; please report it"
+        "the compiler crashed on the module ({how}); its last words: {stderr:?}. The module can't be used; please \
+         report it"
     )]
     Crashed {
         /// Exit status or signal.

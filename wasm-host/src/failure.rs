@@ -46,7 +46,10 @@ pub enum GuestFailure {
         frames: Vec<String>,
     },
     /// An allocation over the limit, which the guest did not survive.
-    #[error("the module: memory limit {} reached (it asked for {}){}", size(*.limit_bytes), size(*.wanted_bytes), says(.panic))]
+    #[error(
+        "the module: memory limit {} reached (it asked for {}){}",
+        size(*.limit_bytes), size(*.wanted_bytes), says(.panic)
+    )]
     MemoryLimit {
         /// What it may use.
         limit_bytes: u64,
@@ -131,6 +134,10 @@ pub(crate) fn explain(error: &wasmtime::Error, data: &StoreData) -> CallError {
     }
     if data.clock.was_exceeded() {
         return GuestFailure::CpuLimit { budget: data.clock.budget(), frames }.into();
+    }
+    if data.output_too_large {
+        // Whatever the guest made of it, a panic among other things.
+        return GuestFailure::OutputTooLarge.into();
     }
     let trap = error.downcast_ref::<Trap>().copied();
     // A guest whose allocation was refused gives up with `unreachable`, or never starts.

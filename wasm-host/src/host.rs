@@ -56,7 +56,8 @@ pub trait ProcessorHost: Send {
     /// [`TimerError`], which the guest is told.
     fn cancel_timers(&mut self, ids: PackedKeys<'_>) -> Result<(), TimerError>;
 
-    /// A line from the guest, or from this crate about the guest. Cut to the limit of bytes; the rate is yours to limit.
+    /// A line from the guest, or from this crate about the guest. Cut to the limit of bytes; the rate is yours to
+    /// limit.
     fn log(&mut self, level: LogLevel, message: &str);
 }
 

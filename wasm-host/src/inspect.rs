@@ -83,7 +83,10 @@ pub enum ModuleRefusal {
     #[error("the file is a core module, not a component: build it with `headwater module build`")]
     CoreModule,
     /// Larger than the limit.
-    #[error("the module has {}, the limit is {}: build with optimisation, or leave out dependencies", size(*.bytes), size(*.bytes_max))]
+    #[error(
+        "the module has {}, the limit is {}: build with optimisation, or leave out dependencies",
+        size(*.bytes), size(*.bytes_max)
+    )]
     TooLarge {
         /// Its size.
         bytes: u64,
@@ -106,7 +109,11 @@ pub enum ModuleRefusal {
     #[error("the module is damaged or uses a WebAssembly feature that is off here: {0}")]
     Invalid(String),
     /// Asks for more than its world gives.
-    #[error("the module imports what the world {world} does not offer: {}{}. No clock, files, network or randomness: build for wasm32-unknown-unknown and leave out what needs them", .imports.join(", "), hint(.imports))]
+    #[error(
+        "the module imports what the world {world} does not offer: {}{}. No clock, files, network or randomness: \
+         build for wasm32-unknown-unknown and leave out what needs them",
+        .imports.join(", "), hint(.imports)
+    )]
     ForbiddenImports {
         /// The world that its exports are of.
         world: World,
@@ -114,7 +121,11 @@ pub enum ModuleRefusal {
         imports: Vec<String>,
     },
     /// Neither a processor nor a key extractor.
-    #[error("the component is of another world (it exports {}): a processor exports init, process and on-timers; use headwater-guest-sdk", listed(.exports))]
+    #[error(
+        "the component is of another world (it exports {}): a processor exports init, process and on-timers; \
+         use headwater-guest-sdk",
+        listed(.exports)
+    )]
     OtherWorld {
         /// What it exports; the first few.
         exports: Vec<String>,
@@ -129,7 +140,8 @@ pub enum ModuleRefusal {
     },
     /// Built against another contract.
     #[error(
-        "{name} of the module has another signature than {world} asks for: build it with this broker's version of headwater-guest-sdk"
+        "{name} of the module has another signature than {world} asks for: build it with this broker's version of \
+         headwater-guest-sdk"
     )]
     WrongSignature {
         /// The world.

@@ -94,8 +94,8 @@ impl CallClock {
         self.stopped = false;
     }
 
-    /// Called at each tick while the guest runs, on its thread. The tick is wall-clock time, of which a busy machine may
-    /// give the guest little: what counts is the CPU time it had.
+    /// Called at each tick while the guest runs, on its thread. The tick is wall-clock time, of which a busy machine
+    /// may give the guest little: what counts is the CPU time it had.
     fn tick(&mut self) -> UpdateDeadline {
         self.stopped = self.stop.load(Ordering::Relaxed);
         self.exceeded = thread_cpu_time().saturating_sub(self.started) > self.budget;

@@ -17,8 +17,8 @@
 //! ```
 //!
 //! Trust: everything that comes from a guest (positions, lengths, counts, text) is checked here, before
-//! [`ProcessorHost`] sees it. A guest's fault is a [`GuestFailure`]; ours is a [`HostError`]. Guests run synchronously, on
-//! threads of their own with at least [`limits::GUEST_THREAD_STACK_BYTES`] of stack; nothing here is `async`.
+//! [`ProcessorHost`] sees it. A guest's fault is a [`GuestFailure`]; ours is a [`HostError`]. Guests run synchronously,
+//! on threads of their own with at least [`limits::GUEST_THREAD_STACK_BYTES`] of stack; nothing here is `async`.
 //! The contract with guests is `guest-sdk/wit/headwater.wit`.
 
 mod bindings;

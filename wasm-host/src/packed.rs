@@ -6,7 +6,7 @@
 //! timers    s64 at │ s32 length │ id                   …
 //! ```
 //!
-//! The `Packed*` views are checked once, to the last byte, when they are made; what they yield afterwards needs no check.
+//! The `Packed*` views are checked once, to the last byte, when they are made; what they yield needs no check.
 
 /// A packed list that does not hold together; says what and where. The guest's fault.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

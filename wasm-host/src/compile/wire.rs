@@ -1,7 +1,8 @@
 //! What broker and compiling process say to each other, once each.
 //!
 //! ```text
-//! request   magic 8 │ engine 32 │ memory bytes u64 │ CPU seconds u64 │ artefact bytes u64 │ component bytes u64 │ component
+//! request   magic 8 │ engine 32 │ memory bytes u64 │ CPU seconds u64 │ artefact bytes u64 │ component bytes u64
+//!           │ component
 //! answer    magic 8 │ status u64 │ payload bytes u64 │ SHA-256 of the payload 32 │ payload
 //! ```
 //!

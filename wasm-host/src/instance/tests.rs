@@ -237,20 +237,35 @@ fn every_kind_of_trap_is_named() {
     let cases = [
         ("(drop (i32.div_u (i32.const 1) (i32.const 0))) (i32.const 0)", "integer divide by zero"),
         ("(i32.load (i32.const -4))", "out of bounds memory access"),
-        ("(call $process (i32.const 0) (i32.const 0) (i64.const 0) (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
-          (i32.const 1) (i32.add)", "call stack exhausted"),
+        (
+            "(call $process (i32.const 0) (i32.const 0) (i64.const 0) (i64.const 0)
+            (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
+          (i32.const 1) (i32.add)",
+            "call stack exhausted",
+        ),
         // The answer lies outside of memory, or is not aligned; its tag means nothing.
         ("(i32.const -4)", "pointer"),
         ("(i32.const 2)", "pointer"),
         ("(i32.store8 (i32.const 64) (i32.const 9)) (i32.const 64)", "discriminant"),
         // An error whose message lies outside of memory, and one that is not text.
-        ("(i32.store8 (i32.const 64) (i32.const 1)) (i32.store (i32.const 76) (i32.const 1))
-          (i32.store (i32.const 80) (i32.const -1)) (i32.const 64)", "out of bounds"),
-        ("(i32.store8 (i32.const 64) (i32.const 1)) (i32.store (i32.const 76) (i32.const 64))
-          (i32.store8 (i32.const 65) (i32.const 255)) (i32.store (i32.const 80) (i32.const 2)) (i32.const 64)", "utf-8"),
+        (
+            "(i32.store8 (i32.const 64) (i32.const 1)) (i32.store (i32.const 76) (i32.const 1))
+          (i32.store (i32.const 80) (i32.const -1)) (i32.const 64)",
+            "out of bounds",
+        ),
+        (
+            "(i32.store8 (i32.const 64) (i32.const 1)) (i32.store (i32.const 76) (i32.const 64))
+          (i32.store8 (i32.const 65) (i32.const 255)) (i32.store (i32.const 80) (i32.const 2))
+          (i32.const 64)",
+            "utf-8",
+        ),
         // Arguments of imports outside of memory: pointer plus length overflows, or is just too long.
         ("(call $log (i32.const 2) (i32.const -1) (i32.const -1)) (i32.const 0)", "out of bounds"),
-        ("(call $emit (i32.const 0) (i32.const 0) (i32.const 65537) (i32.const 0) (i32.const 0) (i32.const 64)) (i32.const 0)", "out of bounds"),
+        (
+            "(call $emit (i32.const 0) (i32.const 0) (i32.const 65537) (i32.const 0) (i32.const 0) (i32.const 64))
+          (i32.const 0)",
+            "out of bounds",
+        ),
         ("(call $get_many (i32.const 0) (i32.const -1) (i32.const 2) (i32.const 64)) (i32.const 0)", "out of bounds"),
         ("(call $log (i32.const 7) (i32.const 0) (i32.const 0)) (i32.const 0)", "discriminant"),
     ];
@@ -326,6 +341,11 @@ fn too_much_output_discards_the_call_whatever_the_guest_says() {
     host.lock().emit_error = Some(EmitError::TooLarge);
     assert_eq!(guest_failure(instance.process(batch(b"x")).unwrap_err()), GuestFailure::OutputTooLarge);
     assert!(instance.is_dead());
+
+    let panics = format!("{EMIT_DATA} unreachable");
+    let (mut instance, host) = start(&Guest { process: &panics, ..Guest::default() }).unwrap();
+    host.lock().emit_error = Some(EmitError::TooLarge);
+    assert_eq!(guest_failure(instance.process(batch(b"x")).unwrap_err()), GuestFailure::OutputTooLarge);
 
     let host = Arc::new(Mutex::new(TestHost::default()));
     let limits = InstanceLimits { hostcall_bytes_max: 30, ..small_limits() };
@@ -428,8 +448,10 @@ fn timers_are_set_cancelled_and_told() {
     let process = "(call $set_timers (local.get $data) (local.get $data_len) (i32.const 64)) (i32.const 0)";
     // Logs what it is told without the length before it, then cancels by id: length and bytes behind the time.
     let on_timers = "
-        (call $log (i32.const 2) (i32.add (local.get $timers) (i32.const 12)) (i32.sub (local.get $timers_len) (i32.const 12)))
-        (call $cancel_timers (i32.add (local.get $timers) (i32.const 8)) (i32.sub (local.get $timers_len) (i32.const 8)) (i32.const 64))
+        (call $log (i32.const 2) (i32.add (local.get $timers) (i32.const 12))
+          (i32.sub (local.get $timers_len) (i32.const 12)))
+        (call $cancel_timers (i32.add (local.get $timers) (i32.const 8))
+          (i32.sub (local.get $timers_len) (i32.const 8)) (i32.const 64))
         (if (i64.ne (local.get $stream) (i64.const 90)) (then unreachable))
         (i32.load8_u (i32.const 64))";
     let (mut instance, host) = start(&Guest { process, on_timers, ..Guest::default() }).unwrap();
