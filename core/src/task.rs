@@ -13,8 +13,8 @@
 //! ```
 //!
 //! A task is made by a takeover: [`TaskImage`] is fed every commit of the changelog in order, durable or not, and
-//! [`Task::take_over`] makes the machine of it. Rule ids STEP-1…18 are those of the step protocol; `docs/step-commit.md`
-//! draws the bytes of a commit.
+//! [`Task::take_over`] makes the machine of it. Rule ids STEP-1…18 are those of the step protocol;
+//! `docs/step-commit.md` draws the bytes of a commit.
 
 pub mod commit;
 mod image;

@@ -1,9 +1,13 @@
 //! The machine: steps in, commits and sends out.
 
-mod events;
+mod command;
+mod event;
+mod handle;
 mod invariants;
 mod step;
 
+pub use command::{StopReason, TaskCommand};
+pub use event::{OutputAnswer, OutputReply, TaskEvent};
 pub use step::{StepError, StepRun};
 
 use super::commit::{CommitEncoder, InputPosition, Revision};
@@ -13,7 +17,7 @@ use super::output::OutputQueue;
 use super::timers::Timers;
 use super::window::Window;
 use crate::producer::sequence::{low_bits, low_epoch};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use headwater_protocol::batch::ProducerStamp;
 use headwater_protocol::ids::{LeaderEpoch, ProducerId, TaskProducer, TopicPartition};
 use std::collections::{BTreeMap, VecDeque};
@@ -60,159 +64,6 @@ pub struct TaskConfig {
     pub revision: Revision,
     /// Limits in force.
     pub limits: TaskLimits,
-}
-
-/// What happens to a task.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum TaskEvent {
-    /// The commit of a step is in the changelog, not durable yet.
-    CommitAppended {
-        /// The step.
-        step: u64,
-        /// One past the offset of its last record.
-        next_offset: i64,
-    },
-    /// The changelog did not take the commit: another leader, another epoch, another step (STEP-2).
-    CommitRefused {
-        /// The step.
-        step: u64,
-        /// Why, for the operator.
-        reason: String,
-    },
-    /// The changelog's high watermark, exclusive.
-    ChangelogHighWatermark(i64),
-    /// The answer to a [`TaskCommand::Send`].
-    OutputReply(OutputReply),
-    /// Time has come to [`Task::poll_deadline`].
-    Deadline,
-}
-
-/// The answer to one send.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct OutputReply {
-    /// The output partition.
-    pub output: TopicPartition,
-    /// The send's token.
-    pub token: u64,
-    /// What the partition's leader said.
-    pub answer: OutputAnswer,
-}
-
-/// What an output partition's leader says to a send. Each send is answered once; a lost answer is [`Self::Retry`].
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum OutputAnswer {
-    /// All numbers up to this one are below the partition's high watermark, appended now or before (STEP-10).
-    Ok(u64),
-    /// This number comes next.
-    Expect(u64),
-    /// A newer generation or epoch of the task wrote there.
-    Fenced,
-    /// Not now: no leader, a time-out, too few replicas.
-    Retry,
-    /// Never: the topic is gone, or refuses what was committed. A person has to decide.
-    Refused(String),
-}
-
-/// What a task wants done, in this order.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum TaskCommand {
-    /// Append this batch to the changelog, if the replica leads in `epoch` and `step` follows (STEP-2). Answered by
-    /// [`TaskEvent::CommitAppended`] or [`TaskEvent::CommitRefused`].
-    AppendCommit {
-        /// The step.
-        step: u64,
-        /// The task's epoch.
-        epoch: LeaderEpoch,
-        /// The batch, for the log to stamp with base offset and leader epoch.
-        bytes: BytesMut,
-    },
-    /// The step's commit is below the changelog's high watermark: settle its changes and this position in the store.
-    ApplyState {
-        /// The step.
-        step: u64,
-        /// Where to go on reading the changelog.
-        next_offset: i64,
-    },
-    /// Send this batch to its partition; sends to one partition must arrive in order, else they are only repeated.
-    Send {
-        /// The output partition.
-        output: TopicPartition,
-        /// Names this send in its answer.
-        token: u64,
-        /// Number of the first record, all bits.
-        first: u64,
-        /// Records.
-        count: u32,
-        /// The framed batch, verbatim as committed.
-        bytes: Bytes,
-        /// The task's generation.
-        generation: u32,
-        /// The task's epoch: of this instance, not of the one that made the batch.
-        epoch: LeaderEpoch,
-    },
-    /// This instance ends: nothing more comes from it.
-    Stop(StopReason),
-}
-
-/// Why an instance ends.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum StopReason {
-    /// A newer instance works.
-    #[error("a newer instance of this task wrote to {0}: this one ends")]
-    Fenced(TopicPartition),
-    /// The changelog did not take a commit.
-    #[error("the changelog did not take step {step}: {reason}")]
-    CommitRefused {
-        /// The step.
-        step: u64,
-        /// Why.
-        reason: String,
-    },
-    /// Peer or disk: an output partition lost records that it had acknowledged.
-    #[error(
-        "output lost acknowledged records: {output} expects number {expected}, {acknowledged} were acknowledged. \
-         Was there an unclean election, or durability weaker than the changelog's?"
-    )]
-    OutputLostRecords {
-        /// The output partition.
-        output: TopicPartition,
-        /// What it expects.
-        expected: u64,
-        /// What it had acknowledged, exclusive.
-        acknowledged: u64,
-    },
-    /// Peer or disk: an output partition has more than this changelog ever committed.
-    #[error(
-        "changelog lost durable commits: {output} is at number {expected}, the changelog gave out numbers below {next}. \
-         Was there an unclean election, or durability weaker than the outputs'?"
-    )]
-    ChangelogLostCommits {
-        /// The output partition.
-        output: TopicPartition,
-        /// What it expects.
-        expected: u64,
-        /// What the changelog says is next.
-        next: u64,
-    },
-    /// Peer: an output partition's answer fits no batch of this task.
-    #[error("{output} expects number {expected}, inside a batch: it holds part of a batch, which no leader appends")]
-    OutputCutsBatch {
-        /// The output partition.
-        output: TopicPartition,
-        /// What it expects.
-        expected: u64,
-    },
-    /// A person has to decide: an output partition refuses what was committed.
-    #[error("{output} refuses a committed output: {reason}")]
-    OutputRefused {
-        /// The output partition.
-        output: TopicPartition,
-        /// What its leader said.
-        reason: String,
-    },
-    /// Us: the driver reported what can't be.
-    #[error("{0}; this broker has a bug")]
-    Bug(&'static str),
 }
 
 /// One instance of a task: from a takeover to its end. See [`crate::task`] for the order of events.
