@@ -117,6 +117,51 @@ async fn a_certificate_for_another_use_is_refused() {
 }
 
 #[tokio::test]
+async fn a_server_at_an_address_that_its_certificate_does_not_name_is_refused() {
+    // covers reliability §4.4: certificate for another name
+    let directory = tempfile::tempdir().unwrap();
+    let files = create_dev_identities(&directory.path().join("tls")).unwrap();
+    let tls = ServerTls::load(&files.broker).unwrap();
+    let server = ServerEndpoint::bind("127.0.0.2:0".parse().unwrap(), &tls, TransportLimits::default()).unwrap();
+    let client = ClientTls::load(&files.client).unwrap();
+    let mut pair = Pair::with(directory, &tls, &client, TransportLimits::default());
+    pair.address = server.local_address().unwrap().to_string();
+    pair.server = server;
+    let (_, at_client) = refused(&pair).await;
+    assert!(at_client.to_string().contains("not valid for name"), "{at_client}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_expired_is_refused() {
+    // covers reliability §4.4: expired certificate
+    let directory = tempfile::tempdir().unwrap();
+    let files = create_dev_identities(&directory.path().join("tls")).unwrap();
+    let ca_key = rcgen::KeyPair::from_pem(&std::fs::read_to_string(files.client.ca.with_extension("key")).unwrap());
+    let mut ca = rcgen::CertificateParams::default();
+    ca.distinguished_name = rcgen::DistinguishedName::new();
+    ca.distinguished_name.push(rcgen::DnType::CommonName, "Headwater development CA");
+    let issuer = rcgen::Issuer::new(ca, ca_key.unwrap());
+    let until = |not_after| {
+        let mut parameters = rcgen::CertificateParams::default();
+        parameters.not_after = not_after;
+        parameters.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = parameters.signed_by(&key, &issuer).unwrap();
+        let ca = std::fs::read(&files.client.ca).unwrap();
+        ClientTls::from_pem(&ca, certificate.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap()
+    };
+    let server = ServerTls::load(&files.broker).unwrap();
+    let valid = until(rcgen::date_time_ymd(4000, 1, 1));
+    let pair = Pair::with(directory, &server, &valid, TransportLimits::default());
+    pair.connect().await;
+    let stale = until(rcgen::date_time_ymd(2020, 1, 1));
+    let pair = Pair::with(pair.directory, &server, &stale, TransportLimits::default());
+    let (at_server, at_client) = refused(&pair).await;
+    assert!(at_server.to_string().contains("expired"), "{at_server}");
+    assert!(at_client.to_string().contains("not valid now"), "{at_client}");
+}
+
+#[tokio::test]
 async fn another_protocol_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let files = create_dev_identities(&directory.path().join("tls")).unwrap();

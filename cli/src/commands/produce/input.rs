@@ -156,7 +156,8 @@ mod tests {
 
     #[test]
     fn a_line_without_end_is_refused_before_it_fills_the_memory() {
-        let error = read_lines(io::repeat(b'x'), |_| true).unwrap_err().into_cli_error("read it".to_owned());
+        let long = io::repeat(b'x').take((LINE_BYTES_MAX + 2 * INPUT_CHUNK_BYTES) as u64);
+        let error = read_lines(long, |_| true).unwrap_err().into_cli_error("read it".to_owned());
         assert!(error.to_string().contains("longer than"), "{error}");
     }
 
