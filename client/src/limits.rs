@@ -12,6 +12,9 @@ pub const REQUESTS_IN_FLIGHT_MAX: usize = 5;
 /// Batches of one partition that were sent and whose outcome is open (IDP-2).
 pub const PARTITION_BATCHES_IN_FLIGHT_MAX: usize = 5;
 
+/// Rest after which a producer no longer relies on a broker's memory of its id (IDP-5): it forgets the longest unused.
+pub const PRODUCER_ID_TRUST_MAX: Duration = Duration::from_secs(600);
+
 /// Batch bytes that are put into one produce request; a single batch may be larger.
 pub const PRODUCE_REQUEST_BYTES_MAX: usize = 1 << 20;
 

@@ -401,6 +401,7 @@ impl Core {
         if let Some(identity) = self.identity {
             partition.window.set_identity(identity);
         }
+        partition.window.note_rest(now);
         let stranded = partition.window.close_hole();
         let unsent = !partition.accumulator.is_empty();
         let work = match partition.retry_at {

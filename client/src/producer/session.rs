@@ -55,7 +55,7 @@ pub(super) async fn run_lane(inner: Arc<Inner>, lane: LaneIndex, key: LaneKey, w
             return;
         }
         tracing::debug!(broker = %key.broker, lane = key.number, error = %ended, "a produce stream ended");
-        inner.with_core(|core| core.on_lost(lane, &ended));
+        inner.with_core(|core| core.on_lost(lane, &ended, Instant::now()));
         sleep(backoff.fail()).await;
     }
 }
@@ -180,7 +180,7 @@ async fn send_plan(
     let tag = FrameTag { api: ApiKey::Produce as u16, version: ProduceRequest::VERSION, correlation };
     send.send(tag, &header, &body).await.map_err(|error| send_failed(address, &error))?;
     if acks == Acks::None {
-        inner.with_core(|core| core.on_written(lane, correlation));
+        inner.with_core(|core| core.on_written(lane, correlation, Instant::now()));
     }
     Ok(())
 }

@@ -15,9 +15,12 @@
 //! because of the hole are certainly not in the log; once no outcome is open, the producer epoch of this partition rises
 //! by one, numbering starts over at 0, and they and all later ones go under the new epoch. A copy of the given-up batch
 //! that still travels can't be appended after that: its epoch is old (IDP-1, IDP-3; the idea of KIP-360).
+//!
+//! All of this trusts the broker to notice a missing number. It can't for a producer id that it doesn't know (IDP-5): so
+//! until a batch was acknowledged, and again after a long rest, one batch at a time is in flight.
 
 use super::delivery::Completion;
-use crate::limits::PARTITION_BATCHES_IN_FLIGHT_MAX;
+use crate::limits::{PARTITION_BATCHES_IN_FLIGHT_MAX, PRODUCER_ID_TRUST_MAX};
 use bytes::Bytes;
 use headwater_protocol::batch::{BatchBuilder, BatchError, ProducerStamp, RecordBatch};
 use headwater_protocol::error::ErrorCode;
@@ -82,6 +85,8 @@ pub(crate) struct Window {
     next_sequence: i32,
     /// Whether a batch was stamped with this identity.
     identity_used: bool,
+    /// When the broker last showed that it knows this producer id.
+    confirmed_at: Option<Instant>,
     hole: bool,
     unresolved: VecDeque<Unresolved>,
 }
@@ -94,6 +99,7 @@ impl Window {
             spent_producer_id: None,
             next_sequence: 0,
             identity_used: false,
+            confirmed_at: None,
             hole: false,
             unresolved: VecDeque::with_capacity(PARTITION_BATCHES_IN_FLIGHT_MAX),
         }
@@ -130,11 +136,24 @@ impl Window {
         self.unresolved.front().map(|entry| entry.batch.deadline)
     }
 
+    /// How many batches may be in flight.
+    fn in_flight_max(&self) -> usize {
+        if self.idempotent && self.confirmed_at.is_none() { 1 } else { PARTITION_BATCHES_IN_FLIGHT_MAX }
+    }
+
+    /// After a long rest the broker may have forgotten the producer id.
+    pub(crate) fn note_rest(&mut self, now: Instant) {
+        let rested = |at: &Instant| now.saturating_duration_since(*at) >= PRODUCER_ID_TRUST_MAX;
+        if self.unresolved.is_empty() && self.confirmed_at.as_ref().is_some_and(rested) {
+            self.confirmed_at = None;
+        }
+    }
+
     /// Whether a batch that was never sent may go now.
     pub(crate) fn can_admit(&self) -> bool {
         !self.needs_identity()
             && !self.hole
-            && self.unresolved.len() < PARTITION_BATCHES_IN_FLIGHT_MAX
+            && self.unresolved.len() < self.in_flight_max()
             && self.unresolved.iter().all(|entry| entry.in_flight)
     }
 
@@ -175,7 +194,8 @@ impl Window {
         let waits = |entry: &Unresolved| !entry.in_flight && !(self.hole && entry.refused_for_hole);
         let place = self.unresolved.iter().position(waits)?;
         let followed = self.unresolved.iter().skip(place).any(|entry| entry.in_flight);
-        (!followed).then_some(place)
+        let room = self.unresolved.iter().filter(|entry| entry.in_flight).count() < self.in_flight_max();
+        (room && !followed).then_some(place)
     }
 
     /// The next batch to send again, if one may go now; it is in flight from then on.
@@ -188,8 +208,9 @@ impl Window {
     }
 
     /// The broker has the batch.
-    pub(crate) fn acknowledge(&mut self, id: BatchId) -> Option<Departing> {
+    pub(crate) fn acknowledge(&mut self, id: BatchId, now: Instant) -> Option<Departing> {
         let place = self.place(id)?;
+        self.confirmed_at = Some(now);
         self.unresolved.remove(place).map(|entry| entry.batch)
     }
 
@@ -301,6 +322,7 @@ impl Window {
     fn spend_identity(&mut self) {
         self.spent_producer_id = self.identity.map(|identity| identity.producer_id);
         self.identity = None;
+        self.confirmed_at = None;
     }
 
     fn next_stamp(&self) -> ProducerStamp {

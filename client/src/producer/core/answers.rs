@@ -45,7 +45,7 @@ impl Core {
         let Some(request) = state.in_flight.pop_front() else { return Ok(()) };
         for ((index, id), outcome) in request.batches.into_iter().zip(outcomes) {
             match outcome {
-                Ok(produced) => self.on_produced(index, id, Some(produced.base_offset)),
+                Ok(produced) => self.on_produced(index, id, Some(produced.base_offset), now),
                 Err(error) => self.on_refused(index, id, error, now),
             }
             self.move_if_drained(index);
@@ -55,21 +55,21 @@ impl Core {
     }
 
     /// A request that asked for no acknowledgement was handed to the stream.
-    pub(crate) fn on_written(&mut self, lane: LaneIndex, correlation: u32) {
+    pub(crate) fn on_written(&mut self, lane: LaneIndex, correlation: u32, now: Instant) {
         let Some(state) = self.lanes.get_mut(lane.0) else { return };
         if state.in_flight.front().is_none_or(|request| request.correlation != correlation) {
             return;
         }
         let Some(request) = state.in_flight.pop_front() else { return };
         for (index, id) in request.batches {
-            self.on_produced(index, id, None);
+            self.on_produced(index, id, None, now);
             self.move_if_drained(index);
         }
     }
 
-    fn on_produced(&mut self, index: PartitionIndex, id: BatchId, base_offset: Option<i64>) {
+    fn on_produced(&mut self, index: PartitionIndex, id: BatchId, base_offset: Option<i64>, now: Instant) {
         let Some(partition) = self.partitions.get_mut(index.0) else { return };
-        let Some(batch) = partition.window.acknowledge(id) else { return };
+        let Some(batch) = partition.window.acknowledge(id, now) else { return };
         partition.backoff.succeed();
         partition.last_trouble = None;
         self.settle(batch, Ok(base_offset));
@@ -105,13 +105,13 @@ impl Core {
     }
 
     /// The lane's stream is gone, with everything in flight on it.
-    pub(crate) fn on_lost(&mut self, lane: LaneIndex, cause: &ClientError) {
+    pub(crate) fn on_lost(&mut self, lane: LaneIndex, cause: &ClientError, now: Instant) {
         let Some(state) = self.lanes.get_mut(lane.0) else { return };
         let requests = std::mem::take(&mut state.in_flight);
         for (index, id) in requests.into_iter().flat_map(|request| request.batches) {
             let Some(partition) = self.partitions.get_mut(index.0) else { continue };
             if self.config.acks == Acks::None {
-                if let Some(batch) = partition.window.acknowledge(id) {
+                if let Some(batch) = partition.window.acknowledge(id, now) {
                     let error = self.undelivered(index, Written::Unknown);
                     self.settle(batch, Err(error));
                 }

@@ -19,6 +19,17 @@ impl Bench {
         Self { window, start: Instant::now(), next: 0 }
     }
 
+    /// A bench whose producer id the broker is known to know.
+    fn confirmed() -> Self {
+        let mut bench = Self::new();
+        bench.window.confirmed_at = Some(bench.start);
+        bench
+    }
+
+    fn acknowledge(&mut self, id: BatchId) -> Option<Departing> {
+        self.window.acknowledge(id, self.start)
+    }
+
     /// Sends a new batch of so many records; its delivery time-out ends at its number, in seconds.
     fn admit(&mut self, records: u32) -> BatchId {
         let id = BatchId(self.next);
@@ -75,7 +86,7 @@ fn sequences_follow_each_other_and_wrap_to_zero() {
     assert_eq!(sequence_after(0, 5), 5);
     assert_eq!(sequence_after(i32::MAX, 1), 0);
     assert_eq!(sequence_after(i32::MAX - 1, 5), 3);
-    let mut bench = Bench::new();
+    let mut bench = Bench::confirmed();
     let ids: Vec<_> = [3, 1, 7].into_iter().map(|records| bench.admit(records)).collect();
     assert_eq!(ids.iter().map(|id| bench.place(*id)).collect::<Vec<_>>(), [(0, 0), (0, 3), (0, 4)]);
 }
@@ -83,20 +94,20 @@ fn sequences_follow_each_other_and_wrap_to_zero() {
 #[test]
 fn never_more_than_five_batches_are_open() {
     // covers IDP-2
-    let mut bench = Bench::new();
+    let mut bench = Bench::confirmed();
     let ids: Vec<_> = (0..5).map(|_| bench.admit(1)).collect();
     assert!(!bench.window.can_admit());
-    bench.window.acknowledge(ids[2]).unwrap();
+    bench.acknowledge(ids[2]).unwrap();
     assert!(bench.window.can_admit());
 }
 
 #[test]
 fn a_lost_stream_resends_the_very_same_bytes_in_order() {
     // covers IDP-2, IDP-6
-    let mut bench = Bench::new();
+    let mut bench = Bench::confirmed();
     let ids: Vec<_> = (0..4).map(|_| bench.admit(2)).collect();
     let before: Vec<Bytes> = bench.window.unresolved.iter().map(|entry| entry.bytes.clone()).collect();
-    bench.window.acknowledge(ids[0]).unwrap();
+    bench.acknowledge(ids[0]).unwrap();
     assert!(bench.window.lost());
     assert!(!bench.window.can_admit(), "nothing new before what is old");
     let again = bench.resend_all();
@@ -108,7 +119,7 @@ fn a_lost_stream_resends_the_very_same_bytes_in_order() {
 
 #[test]
 fn a_passing_refusal_waits_for_what_follows_and_then_all_go_again_in_order() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::confirmed();
     let ids: Vec<_> = (0..3).map(|_| bench.admit(1)).collect();
     assert!(is_retry(&bench.window.refuse(ids[0], ErrorCode::NotLeaderOrFollower)));
     assert!(bench.window.resend().is_none(), "two more are in flight behind it");
@@ -124,7 +135,7 @@ fn a_passing_refusal_waits_for_what_follows_and_then_all_go_again_in_order() {
 #[test]
 fn a_batch_refused_for_good_leaves_a_hole_that_a_new_epoch_closes() {
     // covers IDP-1, IDP-3
-    let mut bench = Bench::new();
+    let mut bench = Bench::confirmed();
     let ids: Vec<_> = (0..3).map(|_| bench.admit(2)).collect();
     assert!(
         matches!(bench.window.refuse(ids[0], ErrorCode::MessageTooLarge), Refusal::GivenUp(batch) if batch.id == ids[0])
@@ -150,7 +161,7 @@ fn a_batch_refused_for_good_leaves_a_hole_that_a_new_epoch_closes() {
 
 #[test]
 fn what_follows_a_batch_given_up_is_delivered_if_the_batch_was_written_after_all() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::confirmed();
     let (first, second) = (bench.admit(1), bench.admit(1));
     bench.window.lost();
     assert_eq!(bench.expire_below(second), 1);
@@ -159,7 +170,7 @@ fn what_follows_a_batch_given_up_is_delivered_if_the_batch_was_written_after_all
     assert_eq!(again.len(), 1, "under its old number: the first may be in the log");
     assert_eq!(bench.place(second), (0, 1));
     assert!(matches!(bench.window.refuse(first, ErrorCode::Busy), Refusal::Unknown), "given up already");
-    assert!(bench.window.acknowledge(second).is_some());
+    assert!(bench.acknowledge(second).is_some());
     bench.window.close_hole();
     let third = bench.admit(1);
     assert_eq!(bench.place(third), (1, 0), "a late copy of the first is of an old epoch");
@@ -168,7 +179,7 @@ fn what_follows_a_batch_given_up_is_delivered_if_the_batch_was_written_after_all
 #[test]
 fn a_batch_with_a_stray_copy_is_never_stamped_anew() {
     // covers IDP-6: the copy from the lost stream may be appended after the refusal of the second one.
-    let mut bench = Bench::new();
+    let mut bench = Bench::confirmed();
     let (_, second) = (bench.admit(1), bench.admit(1));
     bench.window.lost();
     bench.expire_below(second);
@@ -183,9 +194,9 @@ fn a_batch_with_a_stray_copy_is_never_stamped_anew() {
 #[test]
 fn out_of_order_without_a_cause_of_ours_is_an_error() {
     // covers IDP-3: acknowledged records are gone from the broker; that must not pass in silence.
-    let mut bench = Bench::new();
+    let mut bench = Bench::confirmed();
     let first = bench.admit(1);
-    bench.window.acknowledge(first);
+    bench.acknowledge(first);
     let second = bench.admit(1);
     let refusal = bench.window.refuse(second, ErrorCode::OutOfOrderSequenceNumber);
     assert!(matches!(refusal, Refusal::GivenUp(_)));
@@ -196,7 +207,7 @@ fn out_of_order_without_a_cause_of_ours_is_an_error() {
 
 #[test]
 fn a_fenced_or_worn_out_producer_id_is_replaced() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::confirmed();
     let first = bench.admit(1);
     assert!(matches!(bench.window.refuse(first, ErrorCode::InvalidProducerEpoch), Refusal::GivenUp(_)));
     bench.window.close_hole();
@@ -216,6 +227,30 @@ fn a_fenced_or_worn_out_producer_id_is_replaced() {
     bench.window.close_hole();
     let third = bench.admit(1);
     assert_eq!(bench.place(third), (0, 0));
+}
+
+#[test]
+fn until_the_broker_knows_the_producer_id_batches_go_one_by_one() {
+    // covers IDP-5: of an unknown producer any sequence is accepted, so a missing first batch would go unnoticed.
+    let mut bench = Bench::new();
+    let first = bench.admit(1);
+    assert!(!bench.window.can_admit());
+    assert!(is_retry(&bench.window.refuse(first, ErrorCode::NotLeaderOrFollower)));
+    assert_eq!(bench.resend_all().len(), 1);
+    bench.acknowledge(first);
+    let ids: Vec<_> = (0..5).map(|_| bench.admit(1)).collect();
+    ids.into_iter().for_each(|id| drop(bench.acknowledge(id)));
+
+    bench.window.note_rest(bench.start + PRODUCER_ID_TRUST_MAX - Duration::from_millis(1));
+    bench.admit(1);
+    assert!(bench.window.can_admit());
+    bench.window.note_rest(bench.start + PRODUCER_ID_TRUST_MAX);
+    assert!(bench.window.can_admit(), "not while something is open");
+    bench.window.take_all();
+    bench.window.close_hole();
+    bench.window.note_rest(bench.start + PRODUCER_ID_TRUST_MAX);
+    bench.admit(1);
+    assert!(!bench.window.can_admit());
 }
 
 #[test]
@@ -271,6 +306,8 @@ impl Partition {
 }
 
 proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(2000))]
+
     /// Streams that deliver a part and then die, copies that arrive late, errors of every kind, time-outs: each batch is
     /// in the log at most once, acknowledged ones exactly once, and what was acknowledged is in order.
     // covers IDP-1, IDP-2, IDP-3, IDP-6
@@ -303,7 +340,7 @@ proptest::proptest! {
                 },
                 5..=6 => if let Some((id, answer)) = answers.pop_front() {
                     match answer {
-                        Ok(()) => acknowledged.extend(bench.window.acknowledge(id).map(|batch| batch.id.0)),
+                        Ok(()) => acknowledged.extend(bench.acknowledge(id).map(|batch| batch.id.0)),
                         Err(code) => drop(bench.window.refuse(id, code)),
                     }
                 },
