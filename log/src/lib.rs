@@ -1,1 +1,52 @@
-//! placeholder
+//! The storage engine: the log of one partition, and the data directory in which logs lie. Synchronous; the caller owns
+//! the threads.
+//!
+//! ```text
+//!                       one writer per log                 any number of readers
+//!                ┌───────────────────────────┐         ┌───────────────────────────┐
+//!   batches ────►│ Log: append → Position    │         │ LogReader: read, offsets  │────► batches
+//!                │ begin_flush, complete_…   │         │ for timestamps            │
+//!                └────┬──────────────┬───────┘         └─────────────┬─────────────┘
+//!            write    │              │ FlushJob                      │ pread
+//!                     │              ▼                               │
+//!                     │     FlushPool: rounds of syncs ──► Durable   │
+//!                     ▼              ▼                               ▼
+//!   segment    ┌──────────────────────────────────────────────────────────────┐
+//!   + indexes  │ Storage: FileStorage (the disk), MemoryStorage (power cuts)  │
+//!              └──────────────────────────────────────────────────────────────┘
+//!   DataDirectory: lock, health (LOG-7), recovery points, removals, lost+found
+//!   PURE: format (what files look like), recovery (what to do after a crash)
+//! ```
+//!
+//! What is acknowledged waits for a [`Durable`] that covers its [`Position`] (or, where a topic says so, for the position
+//! alone). What every file looks like is drawn in `docs/log-format.md`; rule ids such as LOG-7 are those of
+//! `docs/reliability.md`.
+
+pub mod checkpoint_file;
+mod config;
+pub mod conformance;
+mod directory;
+mod error;
+mod flush;
+mod flush_pool;
+pub mod format;
+mod health;
+pub mod limits;
+mod log;
+mod reader;
+pub mod recovery;
+mod segment;
+mod shared;
+pub mod storage;
+#[cfg(test)]
+mod testing;
+mod walk;
+
+pub use config::{BadConfig, LogConfig};
+pub use directory::DataDirectory;
+pub use error::{Damage, LogError};
+pub use flush::{Durable, FlushJob, FlushResult, Position};
+pub use flush_pool::{FLUSH_THREADS_DEFAULT, FlushPool};
+pub use health::{DirectoryHealth, DiskFailure};
+pub use log::{Log, LostTail, RecoveryReport};
+pub use reader::{LogReader, TimestampedOffset};

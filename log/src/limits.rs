@@ -1,0 +1,37 @@
+//! Every limit of the storage engine, each with its unit as its suffix.
+
+/// The most bytes that one [`Log::append_many`](crate::Log::append_many) writes.
+pub const APPEND_BYTES_MAX: usize = 64 * MIB;
+/// The most bytes that one [`LogReader::read`](crate::LogReader::read) returns, but for a single longer batch.
+pub const READ_BYTES_MAX: usize = 64 * MIB;
+/// The least bytes fetched by one read of a segment: small reads cost as much as this one.
+pub const READ_BYTES_MIN: usize = 4 * 1024;
+/// How much of a segment is in memory while it is scanned, but for a single longer batch.
+pub const SCAN_BYTES_MAX: usize = 2 * MIB;
+/// How much is in memory while bytes are copied to `lost+found`.
+pub const COPY_BYTES_MAX: usize = MIB;
+/// The longest payload of a checkpoint file.
+pub const CHECKPOINT_BYTES_MAX: usize = 64 * MIB;
+/// The smallest segment size that may be configured.
+pub const SEGMENT_BYTES_MIN: u64 = 1024;
+/// The largest segment size that may be configured. Positions in an index are 32 bits wide; a segment ends at most
+/// [`APPEND_BYTES_MAX`] above this.
+pub const SEGMENT_BYTES_MAX: u64 = 2 * 1024 * MIB as u64;
+/// The most entries that an index of a segment holds; the index of a segment with more batches is sparser.
+pub const INDEX_ENTRIES_MAX: usize = 1 << 20;
+/// The most sealed segments of one log whose indexes are in memory at a time.
+pub const LOADED_INDEXES_MAX: usize = 4;
+/// The most leader epochs that a log remembers; the oldest are forgotten first.
+pub const LEADER_EPOCHS_MAX: usize = 65_536;
+/// The most partitions that one data directory holds.
+pub const PARTITIONS_MAX: usize = 200_000;
+/// The longest name of a partition's directory, leaving room for suffixes within a file name's 255 bytes.
+pub const PARTITION_NAME_BYTES_MAX: usize = 200;
+/// The most threads that one flush pool runs.
+pub const FLUSH_THREADS_MAX: usize = 64;
+/// The most slices that one vectored write hands to the kernel (`IOV_MAX` on Linux).
+pub const WRITE_SLICES_MAX: usize = 1024;
+/// The most names tried for one file in `lost+found`.
+pub const LOST_FOUND_NAMES_MAX: u32 = 10_000;
+
+const MIB: usize = 1024 * 1024;

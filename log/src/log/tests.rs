@@ -1,0 +1,4 @@
+mod append;
+mod durability;
+mod faults;
+mod recovery;

@@ -1,0 +1,113 @@
+//! What the writer of a log shares with its readers and flush jobs.
+
+use crate::directory::{DataDirectory, PartitionPoint};
+use crate::error::LogError;
+use crate::limits;
+use crate::segment::Segment;
+use parking_lot::{Mutex, RwLock};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+#[derive(Debug)]
+pub(crate) struct LogShared {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) directory: DataDirectory,
+    pub(crate) point: Arc<PartitionPoint>,
+    /// In order of base offsets, without gaps. Replaced as a whole, so that a reader takes it under a short lock.
+    segments: RwLock<Arc<Vec<Arc<Segment>>>>,
+    end_offset: AtomicI64,
+    is_deleted: AtomicBool,
+    /// Held while a flush job runs: one at a time, so that no job can miss the failure of another one (LOG-7).
+    pub(crate) sync: Mutex<SyncState>,
+    /// Sealed segments whose indexes are in memory, the one loaded first in front.
+    loaded: Mutex<VecDeque<Arc<Segment>>>,
+}
+
+/// What the flush jobs of a log have done so far.
+#[derive(Default, Debug)]
+pub(crate) struct SyncState {
+    /// The version of the leader epochs that is in their file.
+    pub(crate) epochs_version: u64,
+}
+
+impl LogShared {
+    pub(crate) fn new(
+        name: &str,
+        directory: DataDirectory,
+        point: Arc<PartitionPoint>,
+        segments: Vec<Arc<Segment>>,
+        end_offset: i64,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            path: directory.path().join(name),
+            directory,
+            point,
+            segments: RwLock::new(Arc::new(segments)),
+            end_offset: AtomicI64::new(end_offset),
+            is_deleted: AtomicBool::new(false),
+            sync: Mutex::default(),
+            loaded: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn segments(&self) -> Arc<Vec<Arc<Segment>>> {
+        Arc::clone(&self.segments.read())
+    }
+
+    pub(crate) fn add_segment(&self, segment: Arc<Segment>) {
+        let mut segments = self.segments.write();
+        debug_assert!(segments.last().is_none_or(|last| last.next_offset() == segment.base_offset), "no gaps");
+        *segments = Arc::new(segments.iter().cloned().chain([segment]).collect());
+    }
+
+    /// The segment that has `offset`, or would have it next.
+    pub(crate) fn segment_of(&self, offset: i64) -> Option<Arc<Segment>> {
+        let segments = self.segments.read();
+        let after = segments.partition_point(|segment| segment.base_offset <= offset);
+        segments[..after].last().cloned()
+    }
+
+    pub(crate) fn start_offset(&self) -> i64 {
+        self.point.start_offset.load(Ordering::Acquire)
+    }
+
+    /// Who sees an end offset sees all segments and bytes below it.
+    pub(crate) fn end_offset(&self) -> i64 {
+        self.end_offset.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_end_offset(&self, offset: i64) {
+        self.end_offset.store(offset, Ordering::Release);
+    }
+
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.segments.read().iter().map(|segment| segment.bytes()).sum()
+    }
+
+    pub(crate) fn check_not_deleted(&self) -> Result<(), LogError> {
+        match self.is_deleted.load(Ordering::Acquire) {
+            true => Err(LogError::Deleted(self.name.clone())),
+            false => Ok(()),
+        }
+    }
+
+    pub(crate) fn set_deleted(&self) {
+        self.is_deleted.store(true, Ordering::Release);
+    }
+
+    /// Notes that the index of a sealed segment was loaded, and unloads the one loaded longest ago if there are too many.
+    pub(crate) fn note_loaded(&self, segment: &Arc<Segment>) {
+        let mut loaded = self.loaded.lock();
+        loaded.retain(|other| !Arc::ptr_eq(other, segment));
+        loaded.push_back(Arc::clone(segment));
+        if loaded.len() > limits::LOADED_INDEXES_MAX
+            && let Some(oldest) = loaded.pop_front()
+        {
+            oldest.unload_index();
+        }
+    }
+}
