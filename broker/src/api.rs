@@ -20,9 +20,11 @@ use headwater_protocol::limits::CLIENT_NAME_BYTES_MAX;
 use headwater_protocol::messages::ApiKey;
 use headwater_protocol::messages::cluster::{HelloRequest, HelloResponse, MetadataRequest, MetadataResponse};
 use headwater_protocol::messages::records::InitProducerIdResponse;
+use headwater_transport::ByteBudget;
 use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Producer ids that a broker takes from the metadata log at a time (IDP-7).
 const PRODUCER_ID_BLOCK: u32 = 1000;
@@ -41,6 +43,8 @@ pub(crate) struct Api {
     pub(crate) modules: Arc<Modules>,
     pub(crate) processors: Arc<ProcessorManager>,
     pub(crate) producer_ids: Mutex<Range<i64>>,
+    /// What answers may take of memory until their peers have them.
+    pub(crate) response_budget: ByteBudget,
 }
 
 impl Api {
@@ -55,6 +59,11 @@ impl Api {
             epoch: self.epoch,
             versions: ApiKey::SUPPORTED.iter().map(|(key, lowest, highest)| (*key as u16, *lowest, *highest)).collect(),
         })
+    }
+
+    /// How long a peer may take to read an answer.
+    pub(crate) fn response_time_max(&self) -> Duration {
+        Duration::from_secs(self.config.network.response_seconds_max)
     }
 
     /// Topics and where their partitions are led.

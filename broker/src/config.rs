@@ -91,6 +91,10 @@ pub struct NetworkConfig {
     pub connections_max: usize,
     /// Bytes of request bodies in memory.
     pub request_bytes_max: usize,
+    /// Bytes of batches in answers that are not sent yet.
+    pub response_bytes_max: usize,
+    /// Seconds in which a peer must take an answer.
+    pub response_seconds_max: u64,
 }
 
 /// `[modules]`
@@ -171,7 +175,12 @@ impl Default for LogThreadsConfig {
 
 impl Default for NetworkConfig {
     fn default() -> Self {
-        Self { connections_max: 1000, request_bytes_max: 128 << 20 }
+        Self {
+            connections_max: 1000,
+            request_bytes_max: 128 << 20,
+            response_bytes_max: 128 << 20,
+            response_seconds_max: 60,
+        }
     }
 }
 
@@ -310,6 +319,8 @@ impl BrokerConfig {
             ("log.flush_threads", self.log.flush_threads as u64, 1, 256),
             ("network.connections_max", self.network.connections_max as u64, 1, 100_000),
             ("network.request_bytes_max", self.network.request_bytes_max as u64, 32 << 20, 1 << 40),
+            ("network.response_bytes_max", self.network.response_bytes_max as u64, 32 << 20, 1 << 40),
+            ("network.response_seconds_max", self.network.response_seconds_max, 1, 3600),
             ("modules.module_bytes_max", self.modules.module_bytes_max as u64, 1, 16 << 20),
             ("modules.functions_max", self.modules.functions_max as u64, 1, 1_000_000),
             ("modules.compile_memory_bytes_max", self.modules.compile_memory_bytes_max, 128 << 20, 1 << 40),

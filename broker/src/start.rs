@@ -121,7 +121,7 @@ pub async fn start(config: BrokerConfig, compiler: CompilerCommand) -> Result<Ru
 
     let Opened { identity, epoch, directory, metadata, partitions, modules, processors } = opened;
     let budget = Arc::new(ByteBudget::new(config.network.request_bytes_max));
-    let connections_max = config.network.connections_max;
+    let response_budget = ByteBudget::new(config.network.response_bytes_max);
     let timeout = Duration::from_secs(config.shutdown.timeout_seconds);
     let api = Arc::new(Api {
         broker: identity.broker,
@@ -132,8 +132,9 @@ pub async fn start(config: BrokerConfig, compiler: CompilerCommand) -> Result<Ru
         modules,
         processors: Arc::clone(&processors),
         producer_ids: Mutex::new(0..0),
+        response_budget,
     });
-    let server = Server::new(endpoint, api, budget, connections_max, stopped);
+    let server = Server::new(endpoint, api, budget, stopped);
     let server = tokio::spawn(server.run());
     tracing::info!(%address, cluster = %identity.cluster, broker = %identity.broker, "serving");
     Ok(RunningBroker {
@@ -210,7 +211,8 @@ fn bind(config: &BrokerConfig) -> Result<ServerEndpoint, StartError> {
         })?,
         ClientAuthentication::None => ServerTls::load_without_client_auth(&config.tls.certificate, &config.tls.key)?,
     };
-    Ok(ServerEndpoint::bind(config.listen, &tls, TransportLimits::default())?)
+    let limits = TransportLimits { connections_max: config.network.connections_max, ..TransportLimits::default() };
+    Ok(ServerEndpoint::bind(config.listen, &tls, limits)?)
 }
 
 async fn serve_admin(

@@ -81,6 +81,9 @@ pub struct InstanceLimits {
     pub cpu_per_record_max: Duration,
     /// CPU time that every such call may use, however few its records.
     pub cpu_per_call_min: Duration,
+    /// CPU time that no such call may use more of, however many its records, unless one record alone may: a guest that
+    /// spins is found out soon, and whoever is only slow gets fewer records a call.
+    pub cpu_per_call_max: Duration,
     /// CPU time of instantiation and `init`.
     pub cpu_init_max: Duration,
     /// Bytes that one call of a host function may carry, each way.
@@ -95,6 +98,7 @@ impl Default for InstanceLimits {
             memory_bytes_max: 64 << 20,
             cpu_per_record_max: Duration::from_millis(100),
             cpu_per_call_min: Duration::from_millis(100),
+            cpu_per_call_max: Duration::from_secs(2),
             cpu_init_max: Duration::from_secs(2),
             hostcall_bytes_max: 32 << 20,
             log_message_bytes_max: 4 << 10,
@@ -106,7 +110,8 @@ impl InstanceLimits {
     /// CPU time of a call over `records` records or timers.
     pub(crate) fn cpu_budget(&self, records: usize) -> Duration {
         let records = u32::try_from(records).unwrap_or(u32::MAX);
-        self.cpu_per_record_max.saturating_mul(records).max(self.cpu_per_call_min)
+        let most = self.cpu_per_call_max.max(self.cpu_per_record_max);
+        self.cpu_per_record_max.saturating_mul(records).min(most).max(self.cpu_per_call_min)
     }
 }
 
@@ -114,9 +119,9 @@ impl InstanceLimits {
 mod tests {
     use super::*;
 
-    // covers W2: CPU budget = per record × records, with a floor
+    // covers W2: CPU budget = per record × records, with a floor and a cap
     #[test]
-    fn budget_grows_with_records_and_has_a_floor() {
+    fn budget_grows_with_records_between_a_floor_and_a_cap() {
         let limits = InstanceLimits {
             cpu_per_record_max: Duration::from_millis(2),
             cpu_per_call_min: Duration::from_millis(50),
@@ -124,7 +129,12 @@ mod tests {
         };
         assert_eq!(limits.cpu_budget(0), Duration::from_millis(50));
         assert_eq!(limits.cpu_budget(25), Duration::from_millis(50));
+        assert_eq!(limits.cpu_budget(500), Duration::from_secs(1));
         assert_eq!(limits.cpu_budget(1000), Duration::from_secs(2));
-        assert_eq!(limits.cpu_budget(usize::MAX), Duration::from_millis(2) * u32::MAX);
+        assert_eq!(limits.cpu_budget(1001), Duration::from_secs(2));
+        assert_eq!(limits.cpu_budget(usize::MAX), Duration::from_secs(2));
+        let generous = InstanceLimits { cpu_per_record_max: Duration::from_secs(60), ..limits };
+        assert_eq!(generous.cpu_budget(1), Duration::from_secs(60), "one record may use what it may use");
+        assert_eq!(generous.cpu_budget(9), Duration::from_secs(60));
     }
 }

@@ -9,6 +9,7 @@ use futures_util::future::select_all;
 use headwater_protocol::error::{ApiError, ErrorCode};
 use headwater_protocol::ids::TopicPartition;
 use headwater_protocol::messages::records::{FetchPartition, FetchRequest, FetchResponse, FetchedPartition};
+use headwater_transport::BudgetPermit;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -22,7 +23,10 @@ type Found = Result<Arc<PartitionHandle>, ApiError>;
 
 impl Api {
     /// Reads; waits for `min_bytes` as long as the request allows and nothing went wrong.
-    pub(crate) async fn fetch(self: Arc<Self>, request: FetchRequest) -> Result<(FetchResponse, Vec<Bytes>), ApiError> {
+    pub(crate) async fn fetch(
+        self: Arc<Self>,
+        request: FetchRequest,
+    ) -> Result<(FetchResponse, Vec<Bytes>, BudgetPermit), ApiError> {
         check_count("partitions", request.partitions.len(), PARTITIONS_PER_REQUEST_MAX)?;
         let deadline = Instant::now() + Duration::from_millis(u64::from(request.wait_ms.min(WAIT_MS_MAX)));
         let request = Arc::new(request);
@@ -32,18 +36,27 @@ impl Api {
             let mut news: Vec<_> =
                 found.iter().flatten().map(|partition| partition.view().watch_high_watermark()).collect();
             news.iter_mut().for_each(|news| drop(news.borrow_and_update()));
+            // Taken for the largest answer before anything is read, given back down to what there was.
+            let mut permit = self.response_permit(&request).await?;
             let (response, batches) = read(Arc::clone(&request), found).await?;
             let bytes: usize = batches.iter().map(Bytes::len).sum();
             let failed = response.partitions.iter().any(Result::is_err);
             let enough = bytes >= request.min_bytes as usize || failed || news.is_empty();
             if enough || Instant::now() >= deadline {
                 metrics::counter!(names::FETCHED_BYTES).increment(bytes as u64);
-                return Ok((response, batches));
+                let taken = permit.split(u32::try_from(bytes).unwrap_or(u32::MAX).min(permit.bytes()));
+                return Ok((response, batches, taken));
             }
+            drop(permit);
             let changed = select_all(news.iter_mut().map(|news| Box::pin(news.changed())));
             // Time over or partition closed: read once more and answer what there is.
             drop(timeout_at(deadline, changed).await);
         }
+    }
+
+    async fn response_permit(&self, request: &FetchRequest) -> Result<BudgetPermit, ApiError> {
+        let bytes = request.max_bytes.min(FETCH_BYTES_MAX as u32);
+        self.response_budget.take(bytes).await.map_err(|error| ApiError::new(ErrorCode::Busy, error.to_string()))
     }
 
     fn find(&self, asked: &FetchPartition) -> Found {

@@ -20,7 +20,7 @@ use headwater_protocol::messages::records::{
 };
 use headwater_protocol::messages::topic::{CreateTopicsRequest, DeleteTopicsRequest, DescribeLogDirsRequest};
 use headwater_protocol::messages::{ApiKey, Reply, Request};
-use headwater_transport::{Frame, FrameTag};
+use headwater_transport::{BudgetPermit, Frame, FrameTag};
 use serde::Serialize;
 use std::future::Future;
 use std::sync::Arc;
@@ -34,6 +34,8 @@ pub(crate) struct Answer {
     pub(crate) header: Vec<u8>,
     /// Raw batches.
     pub(crate) body: Vec<Bytes>,
+    /// The body's share of the broker's memory for answers, until it is sent.
+    pub(crate) permit: Option<BudgetPermit>,
 }
 
 /// What a request will be answered with; `None` for one that wants no answer.
@@ -167,7 +169,9 @@ impl Call<'_> {
         let api = Arc::clone(self.api);
         Box::pin(async move {
             Some(match api.fetch(request).await {
-                Ok((response, batches)) => answer(tag, Ok(response), batches),
+                Ok((response, batches, permit)) => {
+                    Answer { permit: Some(permit), ..answer(tag, Ok(response), batches) }
+                }
                 Err(error) => answer::<()>(tag, Err(error), Vec::new()),
             })
         })
@@ -199,12 +203,12 @@ fn answer<T: Serialize>(tag: FrameTag, reply: Reply<T>, body: Vec<Bytes>) -> Ans
         metrics::counter!(names::REQUEST_ERRORS, "api" => tag.api.to_string(), "code" => code).increment(1);
     }
     match encode_header(&reply) {
-        Ok(header) => Answer { tag, header, body },
+        Ok(header) => Answer { tag, header, body, permit: None },
         Err(error) => {
             tracing::error!(api = tag.api, %error, "an answer is too large to be sent");
             let sorry = ApiError::new(ErrorCode::UnknownServerError, format!("the answer can't be sent: {error}"));
             let header = encode_header(&Reply::<()>::Err(sorry)).unwrap_or_default();
-            Answer { tag, header, body: Vec::new() }
+            Answer { tag, header, body: Vec::new(), permit: None }
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::metrics as names;
 use headwater_transport::{ByteBudget, CloseCode, Connection, Principal, ServerEndpoint};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// Requests of one stream that are answered at once.
 pub(crate) const REQUESTS_IN_FLIGHT_PER_STREAM_MAX: usize = 5;
@@ -24,20 +24,18 @@ pub(crate) struct Server {
     endpoint: ServerEndpoint,
     api: Arc<Api>,
     budget: Arc<ByteBudget>,
-    connections: Arc<Semaphore>,
     stopping: watch::Receiver<bool>,
 }
 
 impl Server {
-    /// Serves `api` at `endpoint`, at most `connections_max` peers at once, until `stopping` says so.
+    /// Serves `api` at `endpoint` until `stopping` says so.
     pub(crate) fn new(
         endpoint: ServerEndpoint,
         api: Arc<Api>,
         budget: Arc<ByteBudget>,
-        connections_max: usize,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        Self { endpoint, api, budget, connections: Arc::new(Semaphore::new(connections_max)), stopping }
+        Self { endpoint, api, budget, stopping }
     }
 
     /// Accepts until the broker stops; then no new connection is taken and the open ones are told to go.
@@ -49,10 +47,6 @@ impl Server {
                 _ = stopping.wait_for(|stopping| *stopping) => break,
             };
             let Some(incoming) = incoming else { break };
-            let Ok(place) = Arc::clone(&self.connections).try_acquire_owned() else {
-                tracing::warn!(peer = %incoming.remote_address(), "refused: connections_max is reached");
-                continue;
-            };
             let (api, budget) = (Arc::clone(&self.api), Arc::clone(&self.budget));
             let stopping = self.stopping.clone();
             tokio::spawn(async move {
@@ -65,7 +59,6 @@ impl Server {
                     }
                     Err(error) => tracing::info!(%peer, %error, "a connection was refused"),
                 }
-                drop(place);
             });
         }
         self.endpoint.close(CloseCode::ShuttingDown, "the broker is stopping");

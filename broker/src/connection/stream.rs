@@ -8,6 +8,8 @@ use headwater_protocol::frame::FrameLimits;
 use headwater_transport::{ByteBudget, CloseCode, FramedRecv, FramedSend, RecvError, SendError};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Why a stream ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +20,9 @@ pub(crate) enum StreamEnd {
     /// Peer, or the network.
     #[error(transparent)]
     Send(#[from] SendError),
+    /// Peer: it asks and does not listen.
+    #[error("the peer did not take an answer within {0:?}")]
+    NotTaken(Duration),
 }
 
 /// Serves a stream until the peer ends it.
@@ -42,8 +47,12 @@ pub(crate) async fn serve_stream(
         tokio::select! {
             biased;
             Some(answer) = in_flight.next() => {
-                if let Some(Answer { tag, header, body }) = answer {
-                    send.send(tag, &header, &body).await?;
+                if let Some(Answer { tag, header, body, permit }) = answer {
+                    match timeout(api.response_time_max(), send.send(tag, &header, &body)).await {
+                        Ok(sent) => sent?,
+                        Err(_) => return Err(StreamEnd::NotTaken(api.response_time_max())),
+                    }
+                    drop(permit);
                 }
             }
             frame = receive.next(&limits, budget), if reading && in_flight.len() < REQUESTS_IN_FLIGHT_PER_STREAM_MAX => {

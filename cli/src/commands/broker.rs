@@ -33,5 +33,7 @@ pub(crate) async fn run(arguments: &BrokerArguments) -> Result<(), CliError> {
     let config = BrokerConfig::load(path)?;
     let interrupt = Interrupt::listen()?;
     let broker = start_broker(config).await?;
+    // For whoever started it on port 0; a closed output is no reason to stop.
+    writeln!(std::io::stdout(), "broker: {}", broker.address()).unwrap_or_default();
     serve(broker, interrupt).await
 }

@@ -30,8 +30,11 @@ type GuestStopper = Mutex<Option<Stopper>>;
 impl Instance {
     /// Hands an event to the protocol.
     pub(super) fn handle(&mut self, now_ms: u64, event: TaskEvent) {
-        let acknowledged =
-            matches!(&event, TaskEvent::OutputReply(reply) if matches!(reply.answer, OutputAnswer::Ok(_)));
+        let acknowledged = if let TaskEvent::OutputReply(reply) = &event {
+            matches!(reply.answer, OutputAnswer::Ok(_))
+        } else {
+            false
+        };
         self.task.handle(now_ms, event);
         if acknowledged {
             reached(FailPoint::AfterOutputAcknowledged);

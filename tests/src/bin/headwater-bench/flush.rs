@@ -1,0 +1,93 @@
+//! Flush rounds: many logs made durable by one round of the pool, beside as many files synced one by one.
+
+use crate::Result;
+use crate::disk::PlainFiles;
+use crate::framing::encode;
+use crate::options::Options;
+use crate::report::{Figure, Goal};
+use crate::rounds::interleave;
+use bytes::{Bytes, BytesMut};
+use headwater_log::storage::file::FileStorage;
+use headwater_log::{DataDirectory, FLUSH_THREADS_DEFAULT, FlushPool, FlushResult, Log, LogConfig};
+use headwater_protocol::batch::stamp;
+use headwater_protocol::ids::LeaderEpoch;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// Bytes that each partition has to flush in a round.
+const DIRTY_BYTES: usize = 4096;
+/// Dirty partitions, and rounds of a real run.
+const CASES: [(usize, usize); 3] = [(1, 31), (100, 9), (1000, 5)];
+
+pub(crate) fn run(options: &Options) -> Result<Vec<Figure>> {
+    let cases = CASES.iter().take(options.pick(CASES.len(), 2));
+    cases.map(|(partitions, rounds)| measure(options, *partitions, options.pick(*rounds, 1))).collect()
+}
+
+fn measure(options: &Options, partitions: usize, rounds: usize) -> Result<Figure> {
+    let scratch = options.scratch()?;
+    let batch = encode([(None, &[b'x'; DIRTY_BYTES][..])])?;
+    let mut logs = Logs::open(&scratch.path().join("logs"), partitions)?;
+    let mut files = PlainFiles::create(&scratch.path().join("files"), partitions)?;
+    let each = |taken: Duration| taken.as_secs_f64() * 1e6 / partitions as f64;
+    let samples = interleave(
+        rounds,
+        [&mut || logs.append_and_flush(&batch).map(each), &mut || files.append_and_sync(&batch).map(each)],
+    )?;
+    Ok(Figure {
+        name: format!("flush-{partitions}"),
+        what: format!("flush round {:.0} µs/partition", samples.median(0)),
+        baseline: format!("one by one {:.0} µs/file", samples.median(1)),
+        value: samples.median_of(|[round, one_by_one]| round / one_by_one),
+        unit: "",
+        goal: Goal::None,
+    })
+}
+
+/// Logs of one data directory, and the pool that flushes them.
+struct Logs {
+    logs: Vec<Log>,
+    pool: FlushPool<usize>,
+    done: mpsc::Receiver<(usize, FlushResult)>,
+}
+
+impl Logs {
+    fn open(path: &Path, count: usize) -> Result<Self> {
+        let directory = DataDirectory::open(Arc::new(FileStorage), path)?;
+        let open = |number| Log::open(&directory, &format!("partition-{number}"), LogConfig::default(), &mut |_| {});
+        let logs = (0..count).map(|number| Ok(open(number)?.0)).collect::<Result<Vec<Log>>>()?;
+        let (tell, done) = mpsc::channel();
+        let pool = FlushPool::start(FLUSH_THREADS_DEFAULT, move |number, result| {
+            // Nobody listens any more when a round was given up.
+            drop(tell.send((number, result)));
+        })?;
+        Ok(Self { logs, pool, done })
+    }
+
+    /// Appends a batch to every log, then has one round flush them all; how long the flushing took.
+    fn append_and_flush(&mut self, batch: &Bytes) -> Result<Duration> {
+        for log in &mut self.logs {
+            let mut batch = BytesMut::from(&batch[..]);
+            stamp(&mut batch, log.log_end_offset(), LeaderEpoch(0));
+            log.append(batch.freeze())?;
+        }
+        let start = Instant::now();
+        let logs = self.logs.iter_mut().enumerate();
+        let jobs: Vec<_> = logs.filter_map(|(number, log)| Some((number, log.begin_flush()?))).collect();
+        let count = jobs.len();
+        self.pool.submit(jobs).map_err(|_| "the flush pool is closed")?;
+        for _ in 0..count {
+            let (number, result) = self.done.recv()?;
+            self.logs.get_mut(number).ok_or("a flush of no log")?.complete_flush(result)?;
+        }
+        let taken = start.elapsed();
+        let is_durable = |log: &Log| log.durable().next_offset() == log.log_end_offset();
+        if count == self.logs.len() && self.logs.iter().all(is_durable) {
+            Ok(taken)
+        } else {
+            Err("a log is not durable after its round".into())
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The network alone: one plain quinn stream between two processes, with the windows, the datagrams and the cipher that
+//! Headwater's transport has, and nothing else.
+
+use crate::Result;
+use crate::broker::ChildProcess;
+use bytes::Bytes;
+use headwater_transport::{IdentityFiles, TransportLimits, create_dev_identities};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TransportConfig};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::version::TLS13;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The word that makes this program the far end.
+pub(crate) const SINK_SUBCOMMAND: &str = "quinn-sink";
+const ALPN: &[u8] = b"plain";
+
+/// A connection to a far end in a process of its own.
+pub(crate) struct PlainStreams {
+    connection: Connection,
+    _endpoint: Endpoint,
+    _sink: ChildProcess,
+}
+
+impl PlainStreams {
+    /// Starts the far end with certificates in `directory`, and connects to it. Inside a tokio runtime.
+    pub(crate) async fn start(directory: &Path) -> Result<Self> {
+        let identities = create_dev_identities(directory)?;
+        let (sink, address) = ChildProcess::start(&[SINK_SUBCOMMAND], directory)?;
+        let mut endpoint = endpoint(None)?;
+        endpoint.set_default_client_config(client_config(&identities.broker)?);
+        let connection = endpoint.connect(address.parse()?, "localhost")?.await?;
+        Ok(Self { connection, _endpoint: endpoint, _sink: sink })
+    }
+
+    /// Sends the chunks on a new stream; how long it took until the far end said that it has read them all.
+    pub(crate) async fn send(&self, chunks: &[Bytes]) -> Result<Duration> {
+        let bytes: usize = chunks.iter().map(Bytes::len).sum();
+        let mut chunks = chunks.to_vec();
+        let start = Instant::now();
+        let (mut send, mut receive) = self.connection.open_bi().await?;
+        send.write_all_chunks(&mut chunks).await?;
+        send.finish()?;
+        let mut answer = [0; 8];
+        receive.read_exact(&mut answer).await?;
+        let taken = start.elapsed();
+        if u64::from_be_bytes(answer) == bytes as u64 { Ok(taken) } else { Err("the far end lost bytes".into()) }
+    }
+}
+
+/// What the far end's process does: prints its address, reads every stream and answers how long it was.
+pub(crate) fn sink_main() -> ExitCode {
+    let directory = std::env::args_os().nth(2).unwrap_or_default();
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(sink(Path::new(&directory))));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn sink(directory: &Path) -> Result<()> {
+    let endpoint = endpoint(Some(server_config(&create_dev_identities(directory)?.broker)?))?;
+    println!("{}", endpoint.local_addr()?);
+    let connection = endpoint.accept().await.ok_or("closed before anybody came")?.await?;
+    while let Ok((mut send, mut receive)) = connection.accept_bi().await {
+        let mut bytes = 0_u64;
+        while let Some(chunk) = receive.read_chunk(usize::MAX, true).await? {
+            bytes += chunk.bytes.len() as u64;
+        }
+        send.write_all(&bytes.to_be_bytes()).await?;
+        send.finish()?;
+    }
+    Ok(())
+}
+
+/// A socket on loopback with the transport's buffers.
+fn endpoint(server: Option<ServerConfig>) -> Result<Endpoint> {
+    let limits = TransportLimits::default();
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_recv_buffer_size(limits.socket_buffer_bytes)?;
+    socket.set_send_buffer_size(limits.socket_buffer_bytes)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    let mut config = EndpointConfig::default();
+    config.max_udp_payload_size(limits.datagram_bytes_max)?;
+    Ok(Endpoint::new(config, server, UdpSocket::from(socket), Arc::new(quinn::TokioRuntime))?)
+}
+
+fn transport() -> Arc<TransportConfig> {
+    let limits = TransportLimits::default();
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(limits.datagram_bytes_max);
+    let mut config = TransportConfig::default();
+    config
+        .stream_receive_window(limits.stream_window_bytes.into())
+        .receive_window(limits.connection_window_bytes.into())
+        .send_window(limits.send_window_bytes.into())
+        .mtu_discovery_config(Some(mtu))
+        .keep_alive_interval(Some(Duration::from_millis(limits.keep_alive_ms)));
+    Arc::new(config)
+}
+
+/// Headwater's choice: AES-128 by aws-lc.
+fn provider() -> Arc<CryptoProvider> {
+    let cipher_suites = vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256];
+    Arc::new(CryptoProvider { cipher_suites, ..aws_lc_rs::default_provider() })
+}
+
+fn server_config(identity: &IdentityFiles) -> Result<ServerConfig> {
+    let chain = CertificateDer::pem_file_iter(&identity.certificate)?.collect::<std::result::Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(&identity.key)?;
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+    config.transport_config(transport());
+    Ok(config)
+}
+
+fn client_config(identity: &IdentityFiles) -> Result<ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(&identity.ca)? {
+        roots.add(certificate?)?;
+    }
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
+    config.transport_config(transport());
+    Ok(config)
+}

@@ -1,0 +1,11 @@
+//! Every test that starts the product, in one binary: each further one would link wasmtime again.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
+
+mod broker_process;
+mod command_line;
+mod components;
+mod crash;
+mod documents;
+mod processors;
+mod tidy;
