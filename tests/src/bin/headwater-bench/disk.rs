@@ -28,7 +28,8 @@ pub(crate) struct PlainFiles(Vec<File>);
 impl PlainFiles {
     pub(crate) fn create(directory: &Path, count: usize) -> Result<Self> {
         std::fs::create_dir_all(directory)?;
-        let create = |number| OpenOptions::new().create_new(true).append(true).open(directory.join(format!("{number}")));
+        let create =
+            |number| OpenOptions::new().create_new(true).append(true).open(directory.join(format!("{number}")));
         Ok(Self((0..count).map(create).collect::<std::io::Result<_>>()?))
     }
 

@@ -32,10 +32,9 @@ fn measure(options: &Options, partitions: usize, rounds: usize) -> Result<Figure
     let mut logs = Logs::open(&scratch.path().join("logs"), partitions)?;
     let mut files = PlainFiles::create(&scratch.path().join("files"), partitions)?;
     let each = |taken: Duration| taken.as_secs_f64() * 1e6 / partitions as f64;
-    let samples = interleave(
-        rounds,
-        [&mut || logs.append_and_flush(&batch).map(each), &mut || files.append_and_sync(&batch).map(each)],
-    )?;
+    let mut round = || logs.append_and_flush(&batch).map(each);
+    let mut one_by_one = || files.append_and_sync(&batch).map(each);
+    let samples = interleave(rounds, [&mut round, &mut one_by_one])?;
     Ok(Figure {
         name: format!("flush-{partitions}"),
         what: format!("flush round {:.0} µs/partition", samples.median(0)),

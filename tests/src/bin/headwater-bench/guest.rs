@@ -36,8 +36,7 @@ impl<'a> Guests<'a> {
     pub(crate) fn open(options: &'a Options) -> Result<Self> {
         let cache = options.scratch()?;
         let command = CompilerCommand::this_program([headwater_broker::COMPILE_SUBCOMMAND]);
-        let loader =
-            Loader::open(Runtime::new(RuntimeConfig::default())?, LoaderConfig::new(cache.path(), command))?;
+        let loader = Loader::open(Runtime::new(RuntimeConfig::default())?, LoaderConfig::new(cache.path(), command))?;
         Ok(Self { loader, options, _cache: cache })
     }
 

@@ -9,6 +9,8 @@ use crate::rounds::interleave;
 use crate::{Result, framing};
 use bytes::Bytes;
 use headwater_client::{Client, ProducerConfig};
+use std::cell::{Cell, RefCell};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
@@ -83,14 +85,10 @@ pub(crate) fn run(options: &Options) -> Result<Vec<Figure>> {
 }
 
 fn against_quinn(options: &Options, arena: &mut Arena, load: &Load, name: String) -> Result<Figure> {
-    let arena = std::cell::RefCell::new(arena);
-    let samples = interleave(
-        options.pick(9, 2),
-        [
-            &mut || Ok(rate(load, arena.borrow_mut().produce(load, "os")?)),
-            &mut || Ok(rate(load, arena.borrow().send_plainly(load)?)),
-        ],
-    )?;
+    let arena = RefCell::new(arena);
+    let mut produce = || Ok(rate(load, arena.borrow_mut().produce(load, "os")?));
+    let mut plain = || Ok(rate(load, arena.borrow().send_plainly(load)?));
+    let samples = interleave(options.pick(9, 2), [&mut produce, &mut plain])?;
     Ok(Figure {
         name,
         what: format!("client SDK, durability=os: {:.0} MB/s", samples.median(0)),
@@ -101,9 +99,9 @@ fn against_quinn(options: &Options, arena: &mut Arena, load: &Load, name: String
     })
 }
 
-fn against_disk(options: &Options, arena: &mut Arena, load: &Load, file: &std::path::Path) -> Result<Figure> {
-    let arena = std::cell::RefCell::new(arena);
-    let flush_rounds = std::cell::Cell::new(1);
+fn against_disk(options: &Options, arena: &mut Arena, load: &Load, file: &Path) -> Result<Figure> {
+    let arena = RefCell::new(arena);
+    let flush_rounds = Cell::new(1);
     let mut produce = || {
         let mut arena = arena.borrow_mut();
         let before = arena.broker.counter(FLUSH_ROUNDS)?;
@@ -111,14 +109,9 @@ fn against_disk(options: &Options, arena: &mut Arena, load: &Load, file: &std::p
         flush_rounds.set((arena.broker.counter(FLUSH_ROUNDS)? - before).max(1));
         Ok(rate(load, taken))
     };
-    let samples = interleave(
-        options.pick(7, 2),
-        [
-            &mut produce,
-            &mut || Ok(rate(load, arena.borrow().send_plainly(load)?)),
-            &mut || Ok(rate(load, disk::write_synced(file, load.bytes() as u64, flush_rounds.get())?)),
-        ],
-    )?;
+    let mut quinn = || Ok(rate(load, arena.borrow().send_plainly(load)?));
+    let mut disk = || Ok(rate(load, disk::write_synced(file, load.bytes() as u64, flush_rounds.get())?));
+    let samples = interleave(options.pick(7, 2), [&mut produce, &mut quinn, &mut disk])?;
     let (quinn, disk) = (samples.median(1), samples.median(2));
     let synced_kib = load.bytes() as u64 / flush_rounds.get() / 1024;
     Ok(Figure {

@@ -1,7 +1,7 @@
 //! Stateless processing: record batches in, record batches out; by a guest, and by the same work in native code.
 
 use crate::framing::{Framing, decode, encode};
-use crate::guest::{Guest, Guests, on_guest_thread};
+use crate::guest::{Guests, on_guest_thread};
 use crate::options::Options;
 use crate::report::{Figure, Goal};
 use crate::rounds::interleave;
@@ -17,35 +17,43 @@ const BATCHES: usize = 8;
 /// What the filter looks for; it is in every second value.
 const NEEDLE: &str = "needle";
 
-#[derive(Clone, Copy)]
+/// A module, and the setting it is deployed with.
 struct Case {
     module: &'static str,
     setting: Option<(&'static str, &'static str)>,
+}
+
+const CASES: [Case; 3] = [
+    Case { module: "identity", setting: None },
+    Case { module: "filter", setting: Some(("contains", NEEDLE)) },
+    Case { module: "map", setting: None },
+];
+
+/// Bytes of a value, and how many times dearer than native a guest may be then.
+struct Size {
+    name: &'static str,
     value_bytes: usize,
     goal: f64,
 }
 
-/// At 100 B and 1 KiB.
-const SIZES: [(usize, &str); 2] = [(100, "100B"), (1024, "1KiB")];
-const MODULES: [(&str, Option<(&str, &str)>, f64); 3] =
-    [("identity", None, 2.0), ("filter", Some(("contains", NEEDLE)), 2.0), ("map", None, 3.0)];
+const SIZES: [Size; 2] =
+    [Size { name: "100B", value_bytes: 100, goal: 2.0 }, Size { name: "1KiB", value_bytes: 1024, goal: 3.0 }];
 
 pub(crate) fn run(options: &Options) -> Result<Vec<Figure>> {
     on_guest_thread(|| {
         let guests = Guests::open(options)?;
         let mut figures = Vec::new();
-        for (value_bytes, size) in SIZES {
-            for (module, setting, goal) in MODULES {
-                let case = Case { module, setting, value_bytes, goal };
-                figures.push(measure(options, &guests, case, format!("transform-{module}-{size}"))?);
+        for size in &SIZES {
+            for case in &CASES {
+                figures.push(measure(options, &guests, case, size)?);
             }
         }
         Ok(figures)
     })
 }
 
-fn measure(options: &Options, guests: &Guests<'_>, case: Case, name: String) -> Result<Figure> {
-    let batches = (0..BATCHES).map(|seed| batch(seed, case.value_bytes)).collect::<Result<Vec<Bytes>>>()?;
+fn measure(options: &Options, guests: &Guests<'_>, case: &Case, size: &Size) -> Result<Figure> {
+    let batches = (0..BATCHES).map(|seed| batch(seed, size.value_bytes)).collect::<Result<Vec<Bytes>>>()?;
     let settings: Vec<(&str, &str)> = case.setting.into_iter().collect();
     let mut guest = guests.start(case.module, &settings, 1)?;
     let mut native = Native::new(case.module);
@@ -55,30 +63,21 @@ fn measure(options: &Options, guests: &Guests<'_>, case: Case, name: String) -> 
         }
     }
     let passes = options.pick(5, 1);
-    let (ours, theirs) = (&mut guest, &mut native);
-    let samples = interleave(
-        options.pick(31, 3),
-        [
-            &mut || per_record(&batches, passes, |batch| Guest::process(ours, batch)),
-            &mut || per_record(&batches, passes, |batch| theirs.process(batch)),
-        ],
-    )?;
+    let mut by_guest = || per_record(&batches, passes, |batch| guest.process(batch));
+    let mut by_native = || per_record(&batches, passes, |batch| native.process(batch));
+    let samples = interleave(options.pick(31, 3), [&mut by_guest, &mut by_native])?;
     Ok(Figure {
-        name,
+        name: format!("transform-{}-{}", case.module, size.name),
         what: format!("wasm {:.0} ns/record", samples.median(0)),
         baseline: format!("native {:.0} ns/record", samples.median(1)),
         value: samples.median_of(|[wasm, native]| wasm / native),
         unit: "",
-        goal: Goal::AtMost(case.goal),
+        goal: Goal::AtMost(size.goal),
     })
 }
 
 /// CPU time of this thread in ns per record of input.
-fn per_record(
-    batches: &[Bytes],
-    passes: usize,
-    mut process: impl FnMut(&Bytes) -> Result<Vec<Bytes>>,
-) -> Result<f64> {
+fn per_record(batches: &[Bytes], passes: usize, mut process: impl FnMut(&Bytes) -> Result<Vec<Bytes>>) -> Result<f64> {
     let before = cpu_time();
     for _ in 0..passes {
         for batch in batches {
@@ -99,7 +98,8 @@ fn batch(seed: usize, value_bytes: usize) -> Result<Bytes> {
         state
     };
     let mut letters = |bytes: usize| -> Vec<u8> { (0..bytes).map(|_| b'a' + (random() % 26) as u8).collect() };
-    let mut records: Vec<(Vec<u8>, Vec<u8>)> = (0..RECORDS).map(|_| (letters(KEY_BYTES), letters(value_bytes))).collect();
+    let mut records: Vec<(Vec<u8>, Vec<u8>)> =
+        (0..RECORDS).map(|_| (letters(KEY_BYTES), letters(value_bytes))).collect();
     for (number, (_, value)) in records.iter_mut().enumerate().filter(|(number, _)| number % 2 == 0) {
         let place = (number * 31) % (value_bytes - NEEDLE.len());
         value[place..place + NEEDLE.len()].copy_from_slice(NEEDLE.as_bytes());
@@ -148,7 +148,11 @@ fn filter(record: &Record<'_>, scratch: &mut Scratch, framing: &mut Framing) -> 
     Ok(())
 }
 
-fn upper_case(record: &Record<'_>, scratch: &mut Scratch, framing: &mut Framing) -> std::result::Result<(), BatchError> {
+fn upper_case(
+    record: &Record<'_>,
+    scratch: &mut Scratch,
+    framing: &mut Framing,
+) -> std::result::Result<(), BatchError> {
     let value = record.value.map(|value| {
         scratch.value.clear();
         scratch.value.extend_from_slice(value);

@@ -29,10 +29,9 @@ pub(crate) fn run(options: &Options) -> Result<Vec<Figure>> {
                 return Err("word-count and native code disagree".into());
             }
         }
-        let samples = interleave(
-            options.pick(7, 1),
-            [&mut || pass(&batches, |batch| guest.process(batch)), &mut || pass(&batches, |batch| native.process(batch))],
-        )?;
+        let mut by_guest = || pass(&batches, |batch| guest.process(batch));
+        let mut by_native = || pass(&batches, |batch| native.process(batch));
+        let samples = interleave(options.pick(7, 1), [&mut by_guest, &mut by_native])?;
         let rates = |seconds: f64| {
             let (lines, words) = (lines.len() as f64 / seconds / 1e3, words as f64 / seconds / 1e6);
             format!("{lines:.0} k lines/s, {words:.2} M words/s")
