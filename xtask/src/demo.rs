@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: the whole path, seen working. A broker on embedded defaults, word-count compiled and uploaded,
 //! two books streamed through it, and every count compared with a straight count of the same text.
 
-use crate::command::{Error, Result, output};
+use crate::command::{Error, Result, output, shown};
 use crate::setup::{Permission, guest_compiler};
 use crate::word_count;
 use crate::workspace::{build_headwater, root, target_directory};
@@ -20,7 +20,6 @@ const START_SECONDS_MAX: u64 = 30;
 pub(crate) fn run(permission: Permission) -> Result<()> {
     let compiler = guest_compiler(permission)?;
     let headwater = build_headwater()?;
-    let started = Instant::now();
     let data = target_directory()?.join("demo");
     if data.exists() {
         fs::remove_dir_all(&data).map_err(|error| Error::new(format!("{}: {error}", data.display())))?;
@@ -28,8 +27,9 @@ pub(crate) fn run(permission: Permission) -> Result<()> {
     let components = target_directory()?.join("components");
     let component = crate::modules::build(&headwater, &compiler, &root().join("modules/word-count"), &components)?;
 
+    let started = Instant::now();
     let broker = Broker::start(&headwater, &data)?;
-    let headwater = |arguments: &[&str]| broker.headwater(arguments);
+    let headwater = |arguments: &[&str]| broker.show(arguments);
     // One partition in: each task counts for itself, so a word must always come to the same one.
     headwater(&["topic", "create", "lines"])?;
     headwater(&["topic", "create", "counts", "--partitions", "4"])?;
@@ -163,7 +163,12 @@ struct Broker {
 impl Broker {
     fn start(headwater: &Path, data: &Path) -> Result<Self> {
         let mut command = Command::new(headwater);
-        command.args(["dev", "--port", "0", "--data"]).arg(data).stdin(Stdio::null()).stdout(Stdio::null());
+        command.args(["dev", "--port", "0", "--data"]).arg(data).stdin(Stdio::null());
+        let failed = |error: std::io::Error| Error::new(format!("{}: {error}", data.display()));
+        fs::create_dir_all(data).map_err(failed)?;
+        let log = fs::File::create(data.join("broker.log")).map_err(failed)?;
+        command.stdout(log.try_clone().map_err(failed)?).stderr(log);
+        eprintln!("+ {}    (its log: {})", shown(&command), data.join("broker.log").display());
         let child = command.spawn().map_err(|error| Error::new(format!("can't start the broker: {error}")))?;
         let mut broker = Self { child, headwater: headwater.to_owned(), context: data.join("context.toml") };
         let deadline = Instant::now() + Duration::from_secs(START_SECONDS_MAX);
@@ -172,13 +177,19 @@ impl Broker {
             match ready {
                 Some(Ok(_)) => return Ok(broker),
                 Some(Err(error)) if Instant::now() > deadline => return Err(error),
-                None if Instant::now() > deadline => return Err(Error::new("the broker does not start")),
+                None if Instant::now() > deadline => return Err(broker.said("the broker does not start")),
                 _ => std::thread::sleep(Duration::from_millis(50)),
             }
             if let Ok(Some(status)) = broker.child.try_wait() {
-                return Err(Error::new(format!("the broker ended at once: {status}")));
+                return Err(broker.said(&format!("the broker ended at once ({status})")));
             }
         }
+    }
+
+    /// An error with what the broker had to say.
+    fn said(&self, what: &str) -> Error {
+        let log = fs::read_to_string(self.context.with_file_name("broker.log")).unwrap_or_default();
+        Error::new(format!("{what}:\n{log}"))
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -189,6 +200,12 @@ impl Broker {
 
     fn headwater(&self, arguments: &[&str]) -> Result<String> {
         output(&mut self.command(arguments))
+    }
+
+    /// As [`Self::headwater`], shown to whoever watches.
+    fn show(&self, arguments: &[&str]) -> Result<String> {
+        eprintln!("+ headwater {}", arguments.join(" "));
+        self.headwater(arguments)
     }
 
     /// Stops the broker in an orderly way, as Ctrl-C would.
