@@ -8,6 +8,15 @@ pub(crate) fn unix_time_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// A moment on both clocks: what decides takes it as an argument.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Now {
+    /// Milliseconds on a clock that never goes back; where it starts does not matter.
+    pub ms: u64,
+    /// Wall-clock time in milliseconds since the Unix epoch.
+    pub unix_ms: i64,
+}
+
 /// A monotone clock that counts milliseconds from the broker's start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MonotonicClock {
@@ -18,6 +27,11 @@ impl MonotonicClock {
     /// A clock that stands at 0.
     pub(crate) fn start() -> Self {
         Self { started: Instant::now() }
+    }
+
+    /// This moment.
+    pub(crate) fn now(self) -> Now {
+        Now { ms: self.now_ms(), unix_ms: unix_time_ms() }
     }
 
     /// Milliseconds since [`Self::start`].

@@ -16,6 +16,7 @@ mod api;
 mod clock;
 pub mod config;
 mod connection;
+pub mod drive;
 mod fail_point;
 mod identity;
 mod mailbox;

@@ -18,14 +18,14 @@ struct Queue<T> {
 }
 
 /// Sending half; cheap to clone.
-pub(crate) struct Sender<T>(Arc<Shared<T>>);
+pub struct Sender<T>(Arc<Shared<T>>);
 
 /// Receiving half.
-pub(crate) struct Receiver<T>(Arc<Shared<T>>);
+pub struct Receiver<T>(Arc<Shared<T>>);
 
 /// Why an event was not taken; the event comes back.
 #[derive(Debug)]
-pub(crate) enum SendError<T> {
+pub enum SendError<T> {
     /// `events_max` events wait already.
     Full(T),
     /// The receiving thread has ended.
@@ -33,7 +33,8 @@ pub(crate) enum SendError<T> {
 }
 
 /// A mailbox that holds at most `events_max` events (those sent with [`Sender::send_internal`] come on top).
-pub(crate) fn mailbox<T>(events_max: usize) -> (Sender<T>, Receiver<T>) {
+#[must_use]
+pub fn mailbox<T>(events_max: usize) -> (Sender<T>, Receiver<T>) {
     let queue = Mutex::new(Queue { events: VecDeque::new(), receiver_gone: false });
     let shared = Arc::new(Shared { queue, filled: Condvar::new(), events_max });
     (Sender(Arc::clone(&shared)), Receiver(shared))
@@ -47,7 +48,10 @@ impl<T> Clone for Sender<T> {
 
 impl<T> Sender<T> {
     /// Queues an event from outside, unless the mailbox is full.
-    pub(crate) fn send(&self, event: T) -> Result<(), SendError<T>> {
+    ///
+    /// # Errors
+    /// [`SendError`], with the event.
+    pub fn send(&self, event: T) -> Result<(), SendError<T>> {
         let mut queue = self.0.queue.lock();
         if queue.receiver_gone {
             return Err(SendError::Closed(event));
@@ -63,7 +67,7 @@ impl<T> Sender<T> {
 
     /// Queues an event of our own (a completion, a control event): their number is bounded by what was begun, and
     /// none may be dropped. Without a receiver nobody is left to care.
-    pub(crate) fn send_internal(&self, event: T) {
+    pub fn send_internal(&self, event: T) {
         let mut queue = self.0.queue.lock();
         if !queue.receiver_gone {
             queue.events.push_back(event);
@@ -76,7 +80,7 @@ impl<T> Sender<T> {
 impl<T> Receiver<T> {
     /// Moves all waiting events into `events` (which must be empty); blocks until there is one or `wait` is over.
     /// `None` waits for ever.
-    pub(crate) fn receive_all(&self, events: &mut VecDeque<T>, wait: Option<Duration>) {
+    pub fn receive_all(&self, events: &mut VecDeque<T>, wait: Option<Duration>) {
         debug_assert!(events.is_empty());
         let mut queue = self.0.queue.lock();
         if queue.events.is_empty() {
@@ -86,6 +90,14 @@ impl<T> Receiver<T> {
             }
         }
         std::mem::swap(&mut queue.events, events);
+    }
+}
+
+impl<T> Receiver<T> {
+    /// Takes the event that has waited longest, if there is one; never blocks.
+    #[must_use]
+    pub fn try_receive(&self) -> Option<T> {
+        self.0.queue.lock().events.pop_front()
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod synced_log;
 
-pub(crate) use synced_log::{OpenError, SyncedMetadataLog};
+pub use synced_log::{OpenError, Replayed, SyncedMetadataLog};
 
 use arc_swap::ArcSwap;
 use headwater_core::cluster::{ClusterImage, Decision, MetadataLog as _, ProposeError};
@@ -11,19 +11,21 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// Decides on the newest image, commits, applies, publishes; one change at a time.
-pub(crate) struct Metadata {
+pub struct Metadata {
     log: Mutex<SyncedMetadataLog>,
     image: ArcSwap<ClusterImage>,
 }
 
 impl Metadata {
     /// Publishes what `log` and its `image` hold.
-    pub(crate) fn new(log: SyncedMetadataLog, image: ClusterImage) -> Self {
+    #[must_use]
+    pub fn new(log: SyncedMetadataLog, image: ClusterImage) -> Self {
         Self { log: Mutex::new(log), image: ArcSwap::from_pointee(image) }
     }
 
     /// The metadata as of now.
-    pub(crate) fn image(&self) -> Arc<ClusterImage> {
+    #[must_use]
+    pub fn image(&self) -> Arc<ClusterImage> {
         self.image.load_full()
     }
 
@@ -31,7 +33,7 @@ impl Metadata {
     ///
     /// # Errors
     /// The decision's own, or the metadata log can't be written.
-    pub(crate) fn decide_blocking<T>(
+    pub fn decide_blocking<T>(
         &self,
         decision: impl FnOnce(&ClusterImage) -> Result<Decision<T>, ApiError>,
     ) -> Result<T, ApiError> {

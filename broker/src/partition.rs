@@ -1,17 +1,18 @@
 //! The partitions that this broker leads: opened and closed as metadata says, driven by a few threads, found by id.
 
 mod driver;
+mod driver_thread;
 mod handle;
 mod open;
 mod shared;
 
-pub(crate) use driver::ProposedBatch;
-pub(crate) use handle::PartitionHandle;
-pub(crate) use shared::PartitionView;
+pub use driver::{DriverEvent, LedPartition, PartitionDriver, ProposedBatch, Reply, Slot};
+pub use handle::PartitionHandle;
+pub use open::{OpenError, Opening, clean_up, open, wanted};
+pub use shared::{PartitionView, WatermarkListener};
 
 use crate::mailbox::{Sender, mailbox};
 use crate::metrics as names;
-use driver::{Driver, DriverEvent, Slot};
 use headwater_core::cluster::ClusterImage;
 use headwater_log::{DataDirectory, FlushPool, Log};
 use headwater_protocol::error::{ApiError, ErrorCode};
@@ -29,11 +30,12 @@ const DRIVER_EVENTS_MAX: usize = 65_536;
 const OPENING_THREADS_MAX: usize = 8;
 
 /// The data directory as the partitions see it.
-pub(crate) struct PartitionPlace {
+#[derive(Clone, Debug)]
+pub struct PartitionPlace {
     /// Where the logs lie.
-    pub(crate) directory: DataDirectory,
+    pub directory: DataDirectory,
     /// The data directory's id.
-    pub(crate) id: DirectoryId,
+    pub id: DirectoryId,
 }
 
 /// Every partition that this broker leads.
@@ -78,8 +80,7 @@ impl Partitions {
         let flushes = Arc::new(flushes);
         let mut threads = Vec::new();
         for (number, receiver) in receivers.into_iter().enumerate() {
-            let driver = Driver::new(number, receiver, Arc::clone(&flushes));
-            threads.push(std::thread::Builder::new().name(format!("log-{number}")).spawn(move || driver.run())?);
+            threads.push(driver_thread::spawn(number, receiver, Arc::clone(&flushes))?);
         }
         Ok(Self {
             broker,

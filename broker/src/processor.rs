@@ -9,7 +9,10 @@ mod logs;
 mod status;
 mod task;
 
-pub(crate) use logs::ProcessorLog;
+pub use host::TaskHost;
+pub use logs::ProcessorLog;
+pub use status::TaskStatus;
+pub use task::{Failure, Mail, Surroundings, TaskDriver, TaskGuest, TaskSetting};
 
 use crate::config::ProcessorsConfig;
 use crate::module::Modules;
@@ -18,10 +21,9 @@ use headwater_core::cluster::{ClusterImage, ProcessorImage};
 use headwater_protocol::ids::ProcessorNumber;
 use headwater_protocol::messages::processor::TaskDescription;
 use parking_lot::Mutex;
-use status::TaskStatus;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use task::{RunningTask, TaskSetting};
+use task::{BrokerSurroundings, RunningTask};
 
 /// Runs what metadata says.
 pub(crate) struct ProcessorManager {
@@ -81,14 +83,13 @@ impl ProcessorManager {
         tracing::info!(processor = %wanted.name, revision = wanted.revision, tasks = wanted.tasks(), "starting tasks");
         let tasks = (0..wanted.tasks())
             .map(|task| {
-                RunningTask::start(TaskSetting {
-                    task,
-                    processor: Arc::clone(wanted),
+                let surroundings = BrokerSurroundings {
                     image: image.clone(),
                     partitions: Arc::clone(&self.partitions),
                     modules: Arc::clone(&self.modules),
-                    log: Arc::clone(&log),
-                })
+                };
+                let (processor, log) = (Arc::clone(wanted), Arc::clone(&log));
+                RunningTask::start(surroundings, TaskSetting { task, processor, image: image.clone(), log })
             })
             .collect();
         RunningProcessor { deployed: Arc::clone(wanted), log, tasks }

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 /// Why the metadata can't be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
+pub enum OpenError {
     /// Disk.
     #[error("the metadata log: {0}")]
     Log(#[from] LogError),
@@ -32,18 +32,18 @@ pub(crate) enum OpenError {
 }
 
 /// The log, and how many batches it holds.
-pub(crate) struct SyncedMetadataLog {
+pub struct SyncedMetadataLog {
     log: Log,
     committed: MetadataIndex,
     next_offset: i64,
 }
 
 /// What the log held when it was opened.
-pub(crate) struct Replayed {
+pub struct Replayed {
     /// The sum of all batches.
-    pub(crate) image: ClusterImage,
+    pub image: ClusterImage,
     /// Topics that a committed record deleted: what is left of them on disk may go (RAFT-8).
-    pub(crate) deleted_topics: BTreeSet<TopicId>,
+    pub deleted_topics: BTreeSet<TopicId>,
 }
 
 impl SyncedMetadataLog {
@@ -51,7 +51,7 @@ impl SyncedMetadataLog {
     ///
     /// # Errors
     /// [`OpenError`]: the broker must not start on metadata it can't read (RAFT-8).
-    pub(crate) fn open(directory: &DataDirectory, name: &str) -> Result<(Self, Replayed), OpenError> {
+    pub fn open(directory: &DataDirectory, name: &str) -> Result<(Self, Replayed), OpenError> {
         let mut replayed = Replayed { image: ClusterImage::default(), deleted_topics: BTreeSet::new() };
         let mut failure = None;
         let (log, report) = Log::open(directory, name, LogConfig::default(), &mut |batch| {

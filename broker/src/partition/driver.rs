@@ -1,57 +1,54 @@
-//! The only loop that touches a leader and its log: events in, commands run, dirty logs into a flush round.
+//! The only code that touches a leader and its log: events in, commands run, dirty logs into a flush round.
 //!
 //! ```text
-//!   mailbox ─► handle ─► poll_command ─┬► Append: stamp, write(2) ──► Appended ─┐
+//!   events ──► handle ─► poll_command ─┬► Append: stamp, write(2) ──► Appended ─┐
 //!      ▲                               ├► Flush: into the next flush round      │ handled at once
 //!      │                               ├► HighWatermark: shown to readers       │
 //!      │                               └► Reply: the waiter is told             │
-//!      └── Flushed, from the flush pool                ◄────────────────────────┘
+//!      └── Flushed, once the round's job has run       ◄────────────────────────┘
 //! ```
 //!
-//! Each thread drives its share of the partitions. It blocks on nothing but write(2), which may be slow when the kernel
-//! throttles dirty pages: that is why it is not one of the network's threads.
+//! It has neither thread nor queue: those are the shell's (`driver_thread`), or the simulator's.
 
 use super::shared::PartitionView;
-use crate::clock::MonotonicClock;
 use crate::fail_point::{FailPoint, reached};
-use crate::mailbox::Receiver;
 use crate::metrics as names;
 use bytes::BytesMut;
 use headwater_core::producer::{Admission, PartitionKind};
 use headwater_core::replica::{AppendFailure, Command, Event, Leader, Outcome, Proposal, Refusal, ReplyToken};
-use headwater_log::{FlushPool, FlushResult, Log, LogError};
+use headwater_log::{FlushJob, FlushResult, Log, LogError};
 use headwater_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader, stamp};
 use headwater_protocol::ids::{LeaderEpoch, ProcessorNumber};
 use headwater_protocol::messages::records::Acks;
 use headwater_transport::BudgetPermit;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Names a partition within its driver; never used again after a removal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct Slot(pub(crate) u64);
+pub struct Slot(pub u64);
 
 /// Told once what became of a proposal, on the driver's thread: it must only pass the news on.
-pub(crate) type Reply = Box<dyn FnOnce(Outcome) + Send>;
+pub type Reply = Box<dyn FnOnce(Outcome) + Send>;
 
 /// A batch to append: checked to its last record, in a buffer nobody else refers to.
-pub(crate) struct ProposedBatch {
+pub struct ProposedBatch {
     /// Its header.
-    pub(crate) header: BatchHeader,
+    pub header: BatchHeader,
     /// The whole batch, header included.
-    pub(crate) bytes: BytesMut,
+    pub bytes: BytesMut,
     /// What the reply waits for.
-    pub(crate) acks: Acks,
+    pub acks: Acks,
     /// Who proposes.
-    pub(crate) admission: Admission,
+    pub admission: Admission,
     /// The bytes' share of the broker's request budget, given back with the reply.
-    pub(crate) permit: Option<BudgetPermit>,
+    pub permit: Option<BudgetPermit>,
     /// Told what became of it.
-    pub(crate) reply: Reply,
+    pub reply: Reply,
 }
 
 /// What a driver is told.
-pub(crate) enum DriverEvent {
+pub enum DriverEvent {
     /// Lead this partition from now on.
     Adopt(Slot, Box<LedPartition>),
     /// Append this.
@@ -67,13 +64,13 @@ pub(crate) enum DriverEvent {
 }
 
 /// A leader, its log and who waits for it.
-pub(crate) struct LedPartition {
+pub struct LedPartition {
     /// Decides.
-    pub(crate) leader: Leader,
+    pub leader: Leader,
     /// Stores.
-    pub(crate) log: Log,
+    pub log: Log,
     /// What readers see.
-    pub(crate) view: Arc<PartitionView>,
+    pub view: Arc<PartitionView>,
     kind: PartitionKind,
     pending: HashMap<ReplyToken, Pending>,
     next_token: u64,
@@ -89,7 +86,8 @@ struct Pending {
 
 impl LedPartition {
     /// A partition that nobody waits for yet.
-    pub(crate) fn new(leader: Leader, log: Log, view: Arc<PartitionView>, kind: PartitionKind) -> Self {
+    #[must_use]
+    pub fn new(leader: Leader, log: Log, view: Arc<PartitionView>, kind: PartitionKind) -> Self {
         Self { leader, log, view, kind, pending: HashMap::new(), next_token: 0, flushing: false, release: None }
     }
 
@@ -199,50 +197,49 @@ fn unreachable_state(view: &PartitionView, what: &str) {
     tracing::error!(partition = %view.id, what, "this broker has a bug");
 }
 
-/// One driver thread's state.
-pub(crate) struct Driver {
-    clock: MonotonicClock,
-    mailbox: Receiver<DriverEvent>,
-    number: usize,
-    flushes: Arc<FlushPool<(usize, Slot)>>,
+/// Drives its share of a broker's partitions. Whoever owns it brings it events, calls [`Self::turn`] after them, runs the
+/// flush jobs that come out, and brings their results back as [`DriverEvent::Flushed`].
+#[derive(Default)]
+pub struct PartitionDriver {
     partitions: HashMap<Slot, LedPartition>,
     touched: BTreeSet<Slot>,
     dirty: BTreeSet<Slot>,
     stopping: bool,
 }
 
-impl Driver {
-    /// A driver without partitions, the `number`-th.
-    pub(crate) fn new(number: usize, mailbox: Receiver<DriverEvent>, flushes: Arc<FlushPool<(usize, Slot)>>) -> Self {
-        Self {
-            clock: MonotonicClock::start(),
-            mailbox,
-            number,
-            flushes,
-            partitions: HashMap::new(),
-            touched: BTreeSet::new(),
-            dirty: BTreeSet::new(),
-            stopping: false,
-        }
+impl PartitionDriver {
+    /// A driver without partitions.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// Drives until [`DriverEvent::Stop`] has come and every partition has been released.
-    pub(crate) fn run(mut self) {
-        let mut events = VecDeque::new();
-        while !(self.stopping && self.partitions.is_empty()) {
-            self.mailbox.receive_all(&mut events, None);
-            let now_ms = self.clock.now_ms();
-            for event in events.drain(..) {
-                self.handle(now_ms, event);
-            }
-            for slot in std::mem::take(&mut self.touched) {
-                self.run_commands(now_ms, slot);
-            }
-            self.begin_flush_round();
-        }
+    /// Whether [`DriverEvent::Stop`] has come and every partition has been released.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.stopping && self.partitions.is_empty()
     }
 
-    fn handle(&mut self, now_ms: u64, event: DriverEvent) {
+    /// Carries out what follows from the events handled since the last turn. Gives the jobs of a flush round: all logs
+    /// that became dirty since the last round are synced together.
+    #[must_use = "nothing is durable before these have run"]
+    pub fn turn(&mut self, now_ms: u64) -> Vec<(Slot, FlushJob)> {
+        for slot in std::mem::take(&mut self.touched) {
+            self.run_commands(now_ms, slot);
+        }
+        let mut jobs = Vec::new();
+        for slot in std::mem::take(&mut self.dirty) {
+            let Some(partition) = self.partitions.get_mut(&slot) else { continue };
+            if let Some(job) = partition.log.begin_flush() {
+                partition.flushing = true;
+                jobs.push((slot, job));
+            }
+        }
+        jobs
+    }
+
+    /// Takes in an event; what follows from it is carried out by [`Self::turn`]. `now_ms` must not go back.
+    pub fn handle(&mut self, now_ms: u64, event: DriverEvent) {
         match event {
             DriverEvent::Adopt(slot, partition) => {
                 self.partitions.insert(slot, *partition);
@@ -288,25 +285,6 @@ impl Driver {
             if let Some(then) = partition.release.take() {
                 then(partition.log);
             }
-        }
-    }
-
-    /// All logs that became dirty since the last round are synced together.
-    fn begin_flush_round(&mut self) {
-        let mut jobs = Vec::new();
-        for slot in std::mem::take(&mut self.dirty) {
-            let Some(partition) = self.partitions.get_mut(&slot) else { continue };
-            if let Some(job) = partition.log.begin_flush() {
-                partition.flushing = true;
-                jobs.push(((self.number, slot), job));
-            }
-        }
-        if jobs.is_empty() {
-            return;
-        }
-        metrics::counter!(names::FLUSH_ROUNDS).increment(1);
-        if self.flushes.submit(jobs).is_err() {
-            tracing::error!("the flush pool ended before its drivers: this broker has a bug");
         }
     }
 }

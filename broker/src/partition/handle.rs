@@ -9,7 +9,7 @@ use headwater_protocol::error::{ApiError, ErrorCode};
 use std::sync::Arc;
 
 /// A partition that this broker leads.
-pub(crate) struct PartitionHandle {
+pub struct PartitionHandle {
     slot: Slot,
     driver: Sender<DriverEvent>,
     view: Arc<PartitionView>,
@@ -18,23 +18,28 @@ pub(crate) struct PartitionHandle {
 }
 
 impl PartitionHandle {
-    pub(super) fn new(slot: Slot, driver: Sender<DriverEvent>, view: Arc<PartitionView>, opening: &Opening) -> Self {
+    /// A handle on the partition `slot` that the driver behind `driver` leads.
+    #[must_use]
+    pub fn new(slot: Slot, driver: Sender<DriverEvent>, view: Arc<PartitionView>, opening: &Opening) -> Self {
         let batch_bytes_max = opening.settings.max_message_bytes as usize;
         Self { slot, driver, view, internal: opening.internal, batch_bytes_max }
     }
 
     /// What can be read.
-    pub(crate) fn view(&self) -> &Arc<PartitionView> {
+    #[must_use]
+    pub fn view(&self) -> &Arc<PartitionView> {
         &self.view
     }
 
     /// Whether only the broker itself writes to it.
-    pub(crate) fn is_internal(&self) -> bool {
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
         self.internal
     }
 
     /// Bytes of the largest batch it takes.
-    pub(crate) fn batch_bytes_max(&self) -> usize {
+    #[must_use]
+    pub fn batch_bytes_max(&self) -> usize {
         self.batch_bytes_max
     }
 
@@ -42,7 +47,7 @@ impl PartitionHandle {
     ///
     /// # Errors
     /// The driver has too much to do, or has ended; then the batch was not taken and nobody is told again.
-    pub(crate) fn propose(&self, proposed: ProposedBatch) -> Result<(), ApiError> {
+    pub fn propose(&self, proposed: ProposedBatch) -> Result<(), ApiError> {
         self.driver.send(DriverEvent::Propose(self.slot, proposed)).map_err(|error| match error {
             SendError::Full(_) => ApiError::new(ErrorCode::Busy, "too many batches wait to be written; try again"),
             SendError::Closed(_) => ApiError::new(ErrorCode::ShuttingDown, "the broker is stopping; try another"),
@@ -50,7 +55,7 @@ impl PartitionHandle {
     }
 
     /// Ends the reign: what was accepted is finished, then `then` gets the log.
-    pub(super) fn release(&self, then: Box<dyn FnOnce(Log) + Send>) {
+    pub fn release(&self, then: Box<dyn FnOnce(Log) + Send>) {
         self.driver.send_internal(DriverEvent::Release(self.slot, then));
     }
 }

@@ -13,18 +13,25 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A partition to open, as metadata describes it.
-pub(super) struct Opening {
-    pub(super) id: TopicPartition,
-    pub(super) topic_name: String,
-    pub(super) internal: bool,
-    pub(super) kind: PartitionKind,
-    pub(super) settings: TopicSettings,
-    pub(super) leader: LeaderConfig,
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// Which one.
+    pub id: TopicPartition,
+    /// Its topic's name.
+    pub topic_name: String,
+    /// Whether only the broker writes to it.
+    pub internal: bool,
+    /// What its batches are.
+    pub kind: PartitionKind,
+    /// Its topic's settings.
+    pub settings: TopicSettings,
+    /// The reign that begins.
+    pub leader: LeaderConfig,
 }
 
 /// Why a partition can't be served; the others are.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OpenError {
+pub enum OpenError {
     /// Disk.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -34,7 +41,8 @@ pub(super) enum OpenError {
 }
 
 /// Everything that `broker` leads.
-pub(super) fn wanted(image: &ClusterImage, broker: BrokerId) -> Vec<Opening> {
+#[must_use]
+pub fn wanted(image: &ClusterImage, broker: BrokerId) -> Vec<Opening> {
     let changelogs: BTreeSet<TopicId> = image.processors().map(|processor| processor.changelog).collect();
     let mut wanted = Vec::new();
     for topic in image.topics() {
@@ -61,7 +69,10 @@ pub(super) fn directory_name(id: TopicPartition) -> String {
 }
 
 /// Opens the log and begins to lead it.
-pub(super) fn open(place: &PartitionPlace, opening: &Opening) -> Result<LedPartition, OpenError> {
+///
+/// # Errors
+/// [`OpenError`]: this partition can't be served.
+pub fn open(place: &PartitionPlace, opening: &Opening) -> Result<LedPartition, OpenError> {
     let mut producers = Producers::new(opening.kind);
     let mut leader_epoch = None;
     let config = LogConfig { segment_bytes: opening.settings.segment_bytes, ..LogConfig::default() };
@@ -94,8 +105,9 @@ pub(super) fn open(place: &PartitionPlace, opening: &Opening) -> Result<LedParti
     Ok(LedPartition::new(leader, log, Arc::new(view), opening.kind))
 }
 
-/// See [`super::Partitions::clean_up`].
-pub(super) fn clean_up(place: &PartitionPlace, image: &ClusterImage, deleted: &BTreeSet<TopicId>, others: &[&str]) {
+/// Deletes what is left on disk of topics that a committed record deleted, and reports directories that metadata does
+/// not know: those are left alone (RAFT-8). `others` are directories of the broker's own.
+pub fn clean_up(place: &PartitionPlace, image: &ClusterImage, deleted: &BTreeSet<TopicId>, others: &[&str]) {
     let names = match place.directory.partitions() {
         Ok(names) => names,
         Err(error) => return tracing::error!(%error, "the data directory can't be listed"),

@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 /// Called with each new high watermark, on the driver's thread: it must only pass the news on.
-pub(crate) type WatermarkListener = Box<dyn Fn(i64) + Send>;
+pub type WatermarkListener = Box<dyn Fn(i64) + Send>;
 
 /// The readable side of a partition that this broker leads.
-pub(crate) struct PartitionView {
+pub struct PartitionView {
     /// Which partition it is.
-    pub(crate) id: TopicPartition,
+    pub id: TopicPartition,
     /// Name of its topic, for messages.
-    pub(crate) topic_name: String,
+    pub topic_name: String,
     /// The reign in which this view was opened.
-    pub(crate) leader_epoch: LeaderEpoch,
+    pub leader_epoch: LeaderEpoch,
     reader: LogReader,
     high_watermark: watch::Sender<i64>,
     listeners: Mutex<Vec<(u64, WatermarkListener)>>,
@@ -24,7 +24,9 @@ pub(crate) struct PartitionView {
 }
 
 impl PartitionView {
-    pub(crate) fn new(
+    /// The view of a partition whose log `reader` reads.
+    #[must_use]
+    pub fn new(
         id: TopicPartition,
         topic_name: String,
         leader_epoch: LeaderEpoch,
@@ -43,17 +45,20 @@ impl PartitionView {
     }
 
     /// Offsets below it are committed; nothing at or above it may be shown.
-    pub(crate) fn high_watermark(&self) -> i64 {
+    #[must_use]
+    pub fn high_watermark(&self) -> i64 {
         *self.high_watermark.borrow()
     }
 
     /// First offset that the partition has.
-    pub(crate) fn log_start_offset(&self) -> i64 {
+    #[must_use]
+    pub fn log_start_offset(&self) -> i64 {
         self.reader.start_offset()
     }
 
     /// The log. Whoever reads stays below [`Self::high_watermark`].
-    pub(crate) fn reader(&self) -> &LogReader {
+    #[must_use]
+    pub fn reader(&self) -> &LogReader {
         &self.reader
     }
 
@@ -61,24 +66,24 @@ impl PartitionView {
     ///
     /// # Errors
     /// The log can't be read. The range must have been checked.
-    pub(crate) fn read_committed(&self, offset: i64, bytes_max: usize) -> Result<bytes::Bytes, LogError> {
+    pub fn read_committed(&self, offset: i64, bytes_max: usize) -> Result<bytes::Bytes, LogError> {
         self.reader.read(offset, self.high_watermark(), bytes_max)
     }
 
     /// Told of each high watermark; ends with an error when the partition is closed.
-    pub(crate) fn watch_high_watermark(&self) -> watch::Receiver<i64> {
+    pub fn watch_high_watermark(&self) -> watch::Receiver<i64> {
         self.high_watermark.subscribe()
     }
 
     /// Has `listener` called with each new high watermark until [`Self::unlisten`].
-    pub(crate) fn listen(&self, listener: WatermarkListener) -> u64 {
+    pub fn listen(&self, listener: WatermarkListener) -> u64 {
         let number = self.next_listener.fetch_add(1, Ordering::Relaxed);
         self.listeners.lock().push((number, listener));
         number
     }
 
     /// Ends what [`Self::listen`] began.
-    pub(crate) fn unlisten(&self, number: u64) {
+    pub fn unlisten(&self, number: u64) {
         self.listeners.lock().retain(|(listener, _)| *listener != number);
     }
 

@@ -60,7 +60,7 @@ pub(crate) struct HostLimits {
 }
 
 /// The host side of one task.
-pub(crate) struct TaskHost {
+pub struct TaskHost {
     task: u32,
     overlay: Overlay<MemoryStore>,
     stores: u32,
@@ -103,7 +103,8 @@ impl TaskHost {
     }
 
     /// The task's state.
-    pub(crate) fn overlay(&self) -> &Overlay<MemoryStore> {
+    #[must_use]
+    pub fn overlay(&self) -> &Overlay<MemoryStore> {
         &self.overlay
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 pub(crate) const LINE_BYTES_MAX: usize = 4096;
 
 /// A processor's lines. The oldest ones make room.
-pub(crate) struct ProcessorLog {
+pub struct ProcessorLog {
     lines: Mutex<VecDeque<ProcessorLogLine>>,
     lines_max: usize,
     newest: watch::Sender<u64>,
@@ -18,7 +18,8 @@ pub(crate) struct ProcessorLog {
 
 impl ProcessorLog {
     /// An empty log that keeps `lines_max` lines.
-    pub(crate) fn new(lines_max: usize) -> Self {
+    #[must_use]
+    pub fn new(lines_max: usize) -> Self {
         Self { lines: Mutex::new(VecDeque::new()), lines_max, newest: watch::Sender::new(0) }
     }
 

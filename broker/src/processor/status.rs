@@ -4,27 +4,27 @@ use headwater_protocol::messages::processor::{TaskDescription, TaskError, TaskSt
 
 /// A task as its thread last described it.
 #[derive(Clone, Debug)]
-pub(crate) struct TaskStatus {
+pub struct TaskStatus {
     /// What it does.
-    pub(crate) state: TaskState,
+    pub state: TaskState,
     /// Next offset to read of each input.
-    pub(crate) positions: Vec<i64>,
+    pub positions: Vec<i64>,
     /// Steps committed, ever.
-    pub(crate) steps: u64,
+    pub steps: u64,
     /// Records processed since the task started here.
-    pub(crate) records_in: u64,
+    pub records_in: u64,
     /// Records emitted since the task started here.
-    pub(crate) records_out: u64,
+    pub records_out: u64,
     /// Bytes in its stores.
-    pub(crate) state_bytes: u64,
+    pub state_bytes: u64,
     /// Linear memory of its instance.
-    pub(crate) memory_bytes: u64,
+    pub memory_bytes: u64,
     /// CPU time of its guest in microseconds, all instances together.
-    pub(crate) cpu_us: u64,
+    pub cpu_us: u64,
     /// Instances after the first.
-    pub(crate) restarts: u64,
+    pub restarts: u64,
     /// The last error.
-    pub(crate) last_error: Option<TaskError>,
+    pub last_error: Option<TaskError>,
 }
 
 impl Default for TaskStatus {

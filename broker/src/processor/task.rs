@@ -3,44 +3,45 @@
 mod commands;
 mod driver;
 mod guest;
+mod surroundings;
 mod takeover;
+
+pub use driver::{Failure, TaskDriver};
+pub(super) use surroundings::BrokerSurroundings;
+pub use surroundings::{Surroundings, TaskGuest};
 
 use super::logs::ProcessorLog;
 use super::status::TaskStatus;
-use crate::mailbox::{Sender, mailbox};
-use crate::module::Modules;
-use crate::partition::Partitions;
-use driver::TaskDriver;
+use crate::clock::MonotonicClock;
+use crate::mailbox::{Receiver, Sender, mailbox};
 use headwater_core::cluster::{ClusterImage, ProcessorImage};
 use headwater_core::task::TaskEvent;
 use headwater_protocol::messages::processor::{TaskError, TaskState};
 use headwater_wasm_host::Stopper;
 use headwater_wasm_host::limits::GUEST_THREAD_STACK_BYTES;
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Mails that wait for a task; replies and news come on top, their number is bounded by what was begun.
 const MAILS_MAX: usize = 1024;
 
 /// Everything a task is made of.
-pub(super) struct TaskSetting {
+pub struct TaskSetting {
     /// Its number.
-    pub(super) task: u32,
+    pub task: u32,
     /// What is deployed.
-    pub(super) processor: Arc<ProcessorImage>,
+    pub processor: Arc<ProcessorImage>,
     /// Metadata of the moment; topics that a deployment names stay as long as it does.
-    pub(super) image: ClusterImage,
-    /// Inputs, outputs and changelog.
-    pub(super) partitions: Arc<Partitions>,
-    /// The code.
-    pub(super) modules: Arc<Modules>,
+    pub image: ClusterImage,
     /// Where the guest's lines go.
-    pub(super) log: Arc<ProcessorLog>,
+    pub log: Arc<ProcessorLog>,
 }
 
-/// What a task's thread is told.
-pub(super) enum Mail {
+/// What a task is told.
+pub enum Mail {
     /// The changelog's or an input's high watermark moved; sent once until it is read.
     News,
     /// The protocol's.
@@ -63,16 +64,21 @@ pub(super) struct RunningTask {
 
 impl RunningTask {
     /// Starts the task's thread.
-    pub(super) fn start(setting: TaskSetting) -> Self {
+    pub(super) fn start(surroundings: BrokerSurroundings, setting: TaskSetting) -> Self {
         let (mails, received) = mailbox(MAILS_MAX);
         let status = Arc::new(Mutex::new(TaskStatus::default()));
         let guest = Arc::new(Mutex::new(None));
         let name = format!("{}-{}", setting.processor.name, setting.task);
-        let driver = TaskDriver::new(setting, mails.clone(), received, Arc::clone(&status), Arc::clone(&guest));
+        let (tell, describe, stop) = (mails.clone(), Arc::clone(&status), Arc::clone(&guest));
         let thread = std::thread::Builder::new()
             .name(name.chars().take(15).collect())
             .stack_size(GUEST_THREAD_STACK_BYTES)
-            .spawn(move || driver.run());
+            .spawn(move || {
+                // Made on its own thread: what a guest is made of stays there.
+                let driver = TaskDriver::new(Arc::new(surroundings), setting, tell, describe, Arc::clone(&stop));
+                drive(driver, &received);
+                stop.lock().take();
+            });
         let thread = match thread {
             Ok(thread) => Some(thread),
             Err(error) => {
@@ -121,5 +127,19 @@ impl RunningTask {
         {
             tracing::error!("a task's thread panicked: this broker has a bug");
         }
+    }
+}
+
+/// Drives a task until it is told to end.
+fn drive(mut driver: TaskDriver<BrokerSurroundings>, received: &Receiver<Mail>) {
+    let clock = MonotonicClock::start();
+    let mut mails = VecDeque::new();
+    while !driver.is_ending() {
+        let until = |at_ms: u64| Duration::from_millis(at_ms.saturating_sub(clock.now_ms()));
+        received.receive_all(&mut mails, driver.deadline_ms().map(until));
+        for mail in mails.drain(..) {
+            driver.take(clock.now(), mail);
+        }
+        driver.advance(clock.now());
     }
 }

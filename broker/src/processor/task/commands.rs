@@ -3,8 +3,9 @@
 use super::Mail;
 use super::driver::Failure;
 use super::guest::{Verdict, judge};
+use super::surroundings::{Surroundings, TaskGuest};
 use super::takeover::Instance;
-use crate::clock::unix_time_ms;
+use crate::clock::Now;
 use crate::fail_point::{FailPoint, reached};
 use crate::metrics as names;
 use crate::partition::ProposedBatch;
@@ -27,7 +28,7 @@ const TIMERS_PER_STEP_MAX: usize = 1000;
 
 type GuestStopper = Mutex<Option<Stopper>>;
 
-impl Instance {
+impl<S: Surroundings> Instance<S> {
     /// Hands an event to the protocol.
     pub(super) fn handle(&mut self, now_ms: u64, event: TaskEvent) {
         let acknowledged = if let TaskEvent::OutputReply(reply) = &event {
@@ -42,13 +43,13 @@ impl Instance {
     }
 
     /// Runs one step if there is input or a timer; otherwise the instance is idle until news come.
-    pub(super) fn run_step(&mut self, now_ms: u64, stopper: &GuestStopper) -> Result<(), Failure> {
+    pub(super) fn run_step(&mut self, now: Now, stopper: &GuestStopper) -> Result<(), Failure> {
         if !self.read()? && !self.has_due_timers() {
             self.idle = true;
             return Ok(());
         }
-        match self.run_guest(stopper) {
-            Ok(run) => self.commit(now_ms, run),
+        match self.run_guest(now.unix_ms, stopper) {
+            Ok(run) => self.commit(now.ms, run),
             Err(error) => self.call_failed(&error),
         }
     }
@@ -77,7 +78,7 @@ impl Instance {
     }
 
     /// Calls the guest: the records, then the timers that stream time has reached.
-    fn run_guest(&mut self, stopper: &GuestStopper) -> Result<StepRun, CallError> {
+    fn run_guest(&mut self, unix_ms: i64, stopper: &GuestStopper) -> Result<StepRun, CallError> {
         let assembly = self.input.assembly();
         let before = self.task.stream_time();
         let newest = assembly.index().timestamp_max().filter(|_| self.input.range().is_some());
@@ -95,7 +96,7 @@ impl Instance {
             )?;
         }
         let mut run = StepRun {
-            timestamp: unix_time_ms(),
+            timestamp: unix_ms,
             inputs: self.input.range().into_iter().collect(),
             stream_time: newest,
             ..StepRun::default()
@@ -277,7 +278,7 @@ impl Instance {
     /// Sends outputs to their partition; the answer comes as mail.
     fn send(&self, sending: Sending, bytes: Bytes, admission: Admission) {
         let answer = |answer| Mail::Event(sending.answered(answer));
-        let led = match self.setting.partitions.led(&self.setting.image, sending.output) {
+        let led = match self.surroundings.led(sending.output) {
             Ok(led) => led,
             Err(error) => return self.mails.send_internal(answer(unreachable(error))),
         };

@@ -1,103 +1,115 @@
-//! The task's loop: mails in, the protocol's commands carried out, a step run when there is room and input.
+//! What a task does: mails in, the protocol's commands carried out, a step run when there is room and input.
+//!
+//! It has neither thread nor clock: those are the shell's ([`super::RunningTask`]), or the simulator's.
 
+use super::surroundings::Surroundings;
 use super::takeover::{Instance, take_over};
 use super::{Mail, TaskSetting};
-use crate::clock::{MonotonicClock, unix_time_ms};
-use crate::mailbox::{Receiver, Sender};
+use crate::clock::Now;
+use crate::mailbox::Sender;
 use crate::metrics as names;
 use crate::processor::status::TaskStatus;
-use headwater_core::task::{StopReason, TaskEvent};
+use headwater_core::task::{StopReason, Task, TaskEvent};
 use headwater_protocol::messages::processor::{LogLevel, TaskError, TaskState};
 use headwater_wasm_host::Stopper;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Pause before an instance that lost its changelog for a moment (full disk, new leader) is followed by another.
 const TAKEOVER_PAUSE_MS: u64 = 1000;
 
 /// Why a task does nothing more until somebody acts.
-pub(super) struct Failure {
+#[derive(Debug)]
+pub struct Failure {
     /// Names the culprit.
-    pub(super) message: String,
+    pub message: String,
     /// Topic, partition, offset.
-    pub(super) record: Option<(String, u32, i64)>,
+    pub record: Option<(String, u32, i64)>,
 }
 
 impl Failure {
     /// A failure that no single record is to blame for.
-    pub(super) fn new(message: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), record: None }
     }
 }
 
-/// Where a task's thread stands.
-enum Phase {
+/// Where a task stands.
+enum Phase<S: Surroundings> {
     /// The next instance takes over at this time.
     TakeOver { at_ms: u64 },
     /// Steps run.
-    Running(Box<Instance>),
+    Running(Box<Instance<S>>),
     /// Nothing runs until a restart; what was committed is still sent.
-    Failed(Option<Box<Instance>>),
+    Failed(Option<Box<Instance<S>>>),
 }
 
-/// A task's thread.
-pub(super) struct TaskDriver {
+/// One task. Whoever owns it brings it the mails that come to the other end of `mails`, and calls [`Self::advance`] after
+/// them and whenever [`Self::deadline_ms`] has come.
+pub struct TaskDriver<S: Surroundings> {
+    surroundings: Arc<S>,
     setting: Arc<TaskSetting>,
-    clock: MonotonicClock,
     mails: Sender<Mail>,
-    received: Receiver<Mail>,
     status: Arc<Mutex<TaskStatus>>,
     guest: Arc<Mutex<Option<Stopper>>>,
-    phase: Phase,
+    phase: Phase<S>,
     paused: bool,
     ending: bool,
 }
 
-impl TaskDriver {
-    pub(super) fn new(
+impl<S: Surroundings> TaskDriver<S> {
+    /// A task that takes over at once. `mails` is where its mail shall be sent, `status` where it describes itself, `guest`
+    /// where it leaves the means to stop its guest.
+    #[must_use]
+    pub fn new(
+        surroundings: Arc<S>,
         setting: TaskSetting,
         mails: Sender<Mail>,
-        received: Receiver<Mail>,
         status: Arc<Mutex<TaskStatus>>,
         guest: Arc<Mutex<Option<Stopper>>>,
     ) -> Self {
         let paused = setting.processor.paused;
         let phase = Phase::TakeOver { at_ms: 0 };
-        let clock = MonotonicClock::start();
-        Self { setting: Arc::new(setting), clock, mails, received, status, guest, phase, paused, ending: false }
+        Self { surroundings, setting: Arc::new(setting), mails, status, guest, phase, paused, ending: false }
     }
 
-    /// Runs until told to end.
-    pub(super) fn run(mut self) {
-        let mut mails = VecDeque::new();
-        while !self.ending {
-            self.received.receive_all(&mut mails, self.wait());
-            for mail in mails.drain(..) {
-                self.take(mail);
-            }
-            if !self.ending {
-                self.advance();
-            }
-        }
-        self.guest.lock().take();
+    /// Whether it was told to end.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.ending
     }
 
-    /// How long to wait for mail.
-    fn wait(&self) -> Option<Duration> {
-        let now_ms = self.clock.now_ms();
-        let until = |at_ms: u64| Duration::from_millis(at_ms.saturating_sub(now_ms));
+    /// When [`Self::advance`] should be called though no mail comes; `None` for never.
+    #[must_use]
+    pub fn deadline_ms(&self) -> Option<u64> {
         match &self.phase {
-            Phase::TakeOver { at_ms } => Some(until(*at_ms)),
-            Phase::Running(instance) if !self.paused && instance.may_run() => Some(Duration::ZERO),
-            Phase::Running(instance) => instance.deadline_ms().map(until),
-            Phase::Failed(instance) => instance.as_ref().and_then(|instance| instance.deadline_ms()).map(until),
+            Phase::TakeOver { at_ms } => Some(*at_ms),
+            Phase::Running(instance) if !self.paused && instance.may_run() => Some(0),
+            Phase::Running(instance) => instance.deadline_ms(),
+            Phase::Failed(instance) => instance.as_ref().and_then(|instance| instance.deadline_ms()),
         }
     }
 
-    fn take(&mut self, mail: Mail) {
-        let now_ms = self.clock.now_ms();
+    /// The protocol's state, for checks between two calls; `None` while no instance runs.
+    #[must_use]
+    pub fn protocol(&self) -> Option<&Task> {
+        match &self.phase {
+            Phase::Running(instance) => Some(&instance.task),
+            Phase::Failed(instance) => instance.as_ref().map(|instance| &instance.task),
+            Phase::TakeOver { .. } => None,
+        }
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub fn setting(&self) -> &TaskSetting {
+        &self.setting
+    }
+
+    /// Takes in one mail.
+    pub fn take(&mut self, now: Now, mail: Mail) {
+        let now_ms = now.ms;
         match mail {
             Mail::News => {
                 if let Some(instance) = self.instance() {
@@ -120,7 +132,7 @@ impl TaskDriver {
         }
     }
 
-    fn instance(&mut self) -> Option<&mut Instance> {
+    fn instance(&mut self) -> Option<&mut Instance<S>> {
         match &mut self.phase {
             Phase::Running(instance) => Some(instance),
             Phase::Failed(instance) => instance.as_deref_mut(),
@@ -129,15 +141,18 @@ impl TaskDriver {
     }
 
     /// Does what can be done now.
-    fn advance(&mut self) {
-        let now_ms = self.clock.now_ms();
+    pub fn advance(&mut self, now: Now) {
+        if self.ending {
+            return;
+        }
+        let now_ms = now.ms;
         if let Phase::TakeOver { at_ms } = self.phase
             && now_ms >= at_ms
         {
             self.describe(TaskState::Starting);
-            match take_over(&self.setting, &self.mails, self.clock) {
+            match take_over(&self.surroundings, &self.setting, &self.mails, now_ms) {
                 Ok(instance) => self.phase = Phase::Running(Box::new(instance)),
-                Err(failure) => self.fail(failure),
+                Err(failure) => self.fail(now, failure),
             }
         }
         let paused = self.paused;
@@ -149,36 +164,36 @@ impl TaskDriver {
         }
         let mut outcome = Ok(());
         if running && !paused && instance.may_run() {
-            outcome = instance.run_step(now_ms, &guest);
+            outcome = instance.run_step(now, &guest);
         }
         let stopped = instance.run_commands(now_ms);
         instance.describe(&mut status.lock());
         match (stopped, outcome) {
-            (Some(reason), _) => self.stopped(now_ms, reason),
-            (None, Err(failure)) => self.fail(failure),
+            (Some(reason), _) => self.stopped(now, reason),
+            (None, Err(failure)) => self.fail(now, failure),
             (None, Ok(())) if running => self.describe(if paused { TaskState::Paused } else { TaskState::Running }),
             (None, Ok(())) => {}
         }
     }
 
     /// The protocol ended the instance.
-    fn stopped(&mut self, now_ms: u64, reason: StopReason) {
+    fn stopped(&mut self, now: Now, reason: StopReason) {
         match reason {
             // The changelog was taken away or full for a while: look at it anew.
             StopReason::Fenced(_) | StopReason::CommitRefused { .. } => {
                 tracing::warn!(task = %self.name(), %reason, "this instance ends, another takes over");
-                self.note(&Failure::new(reason.to_string()));
-                self.phase = Phase::TakeOver { at_ms: now_ms + TAKEOVER_PAUSE_MS };
+                self.note(now, &Failure::new(reason.to_string()));
+                self.phase = Phase::TakeOver { at_ms: now.ms + TAKEOVER_PAUSE_MS };
                 self.describe(TaskState::Starting);
             }
-            reason => self.fail(Failure::new(reason.to_string())),
+            reason => self.fail(now, Failure::new(reason.to_string())),
         }
     }
 
-    fn fail(&mut self, failure: Failure) {
+    fn fail(&mut self, now: Now, failure: Failure) {
         tracing::error!(task = %self.name(), error = failure.message, record = ?failure.record, "the task failed");
         metrics::counter!(names::GUEST_FAILURES, "processor" => self.setting.processor.name.to_string()).increment(1);
-        self.note(&failure);
+        self.note(now, &failure);
         let previous = std::mem::replace(&mut self.phase, Phase::Failed(None));
         if let Phase::Running(instance) = previous {
             // What is committed and not sent yet still leaves, unless the protocol itself stopped.
@@ -187,9 +202,9 @@ impl TaskDriver {
         self.describe(TaskState::Failed);
     }
 
-    fn note(&self, failure: &Failure) {
+    fn note(&self, now: Now, failure: &Failure) {
         self.setting.log.write(self.setting.task, LogLevel::Error, &failure.message);
-        let error = TaskError { message: failure.message.clone(), record: failure.record.clone(), at: unix_time_ms() };
+        let error = TaskError { message: failure.message.clone(), record: failure.record.clone(), at: now.unix_ms };
         self.status.lock().last_error = Some(error);
     }
 

@@ -2,6 +2,7 @@
 
 use super::TaskSetting;
 use super::driver::Failure;
+use crate::module::Modules;
 use crate::processor::host::TaskHost;
 use headwater_protocol::ids::TopicId;
 use headwater_protocol::messages::processor::LogLevel;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A module with, most of the time, an instance of it.
-pub(super) struct Guest {
+pub(in crate::processor) struct Guest {
     module: CompiledModule,
     deployment: Deployment,
     limits: InstanceLimits,
@@ -26,9 +27,9 @@ pub(super) struct Guest {
 
 impl Guest {
     /// Loads the deployed module; the first instance is made with the first call.
-    pub(super) fn load(setting: &TaskSetting, host: Arc<Mutex<TaskHost>>) -> Result<Self, Failure> {
+    pub(super) fn load(setting: &TaskSetting, modules: &Modules, host: Arc<Mutex<TaskHost>>) -> Result<Self, Failure> {
         let processor = &setting.processor;
-        let module = setting.modules.load(processor.module.digest).map_err(|error| Failure::new(error.message))?;
+        let module = modules.load(processor.module.digest).map_err(|error| Failure::new(error.message))?;
         let name_of = |topic: &TopicId| match setting.image.topic(*topic) {
             Some(topic) => topic.name.to_string(),
             None => topic.to_string(),

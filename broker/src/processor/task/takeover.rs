@@ -1,9 +1,8 @@
 //! How an instance of a task begins: the changelog is read from its start, state and protocol are rebuilt (STEP-14).
 
 use super::driver::Failure;
-use super::guest::Guest;
+use super::surroundings::{Surroundings, TaskGuest};
 use super::{Mail, TaskSetting};
-use crate::clock::MonotonicClock;
 use crate::mailbox::Sender;
 use crate::partition::{PartitionHandle, PartitionView};
 use crate::processor::host::{HostLimits, OutputTopic, TaskHost};
@@ -22,11 +21,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const REPLAY_READ_BYTES: usize = 4 << 20;
 
 /// One instance of a task, from its takeover to its end.
-pub(super) struct Instance {
+pub(super) struct Instance<S: Surroundings> {
+    pub(super) surroundings: Arc<S>,
     pub(super) setting: Arc<TaskSetting>,
     pub(super) task: Task,
     pub(super) host: Arc<Mutex<TaskHost>>,
-    pub(super) guest: Guest,
+    pub(super) guest: S::Guest,
     pub(super) changelog: Arc<PartitionHandle>,
     pub(super) inputs: Vec<Arc<PartitionView>>,
     pub(super) input: StepInput,
@@ -44,15 +44,16 @@ pub(super) struct Instance {
 }
 
 /// Rebuilds a task from its changelog and begins to listen to its inputs.
-pub(super) fn take_over(
+pub(super) fn take_over<S: Surroundings>(
+    surroundings: &Arc<S>,
     setting: &Arc<TaskSetting>,
     mails: &Sender<Mail>,
-    clock: MonotonicClock,
-) -> Result<Instance, Failure> {
+    now_ms: u64,
+) -> Result<Instance<S>, Failure> {
     let processor = &setting.processor;
     let led = |topic: TopicId| {
         let id = TopicPartition { topic, partition: setting.task };
-        setting.partitions.led(&setting.image, id).map_err(|error| Failure::new(format!("broker: {error}")))
+        surroundings.led(id).map_err(|error| Failure::new(format!("broker: {error}")))
     };
     let changelog = led(processor.changelog)?;
     let inputs = processor.inputs.iter().map(|topic| led(*topic).map(|handle| Arc::clone(handle.view())));
@@ -67,12 +68,13 @@ pub(super) fn take_over(
     let log = Arc::clone(&setting.log);
     let host = TaskHost::new(setting.task, overlay, stores, outputs(setting)?, limits, log);
     let host = Arc::new(Mutex::new(host));
-    let guest = Guest::load(setting, Arc::clone(&host))?;
+    let guest = surroundings.load_guest(setting, Arc::clone(&host))?;
 
     let news = Arc::new(AtomicBool::new(false));
     let heard = std::iter::once(changelog.view()).chain(&inputs);
     let listeners = heard.map(|view| (Arc::clone(view), listen(view, mails, &news))).collect();
     let mut instance = Instance {
+        surroundings: Arc::clone(surroundings),
         setting: Arc::clone(setting),
         task,
         host,
@@ -90,7 +92,7 @@ pub(super) fn take_over(
         listeners,
     };
     // The high watermark may have moved between the replay and the first news.
-    instance.take_news(clock.now_ms());
+    instance.take_news(now_ms);
     Ok(instance)
 }
 
@@ -172,7 +174,7 @@ fn take_commit(
     Ok(())
 }
 
-impl Instance {
+impl<S: Surroundings> Instance<S> {
     /// Whether a step may be run and there may be something to run it on.
     pub(super) fn may_run(&self) -> bool {
         !self.idle && self.task.may_run()
@@ -224,7 +226,7 @@ impl Instance {
     }
 }
 
-impl Drop for Instance {
+impl<S: Surroundings> Drop for Instance<S> {
     fn drop(&mut self) {
         for (view, listener) in self.listeners.drain(..) {
             view.unlisten(listener);
