@@ -137,10 +137,8 @@ impl MemoryStorage {
     pub fn overwrite(&self, path: &Path, contents: &[u8]) {
         let mut disk = self.disk.lock();
         if let Some(file) = disk.live.find(path) {
-            let changes = [
-                Change::Truncate { file, bytes: 0 },
-                Change::Write { file, position: 0, bytes: contents.to_vec() },
-            ];
+            let changes =
+                [Change::Truncate { file, bytes: 0 }, Change::Write { file, position: 0, bytes: contents.to_vec() }];
             changes.iter().for_each(|change| disk.live.apply(change));
             changes.iter().for_each(|change| disk.durable.apply(change));
         }
@@ -243,7 +241,8 @@ impl Disk {
         if let Some(replaced) = self.live.find(to) {
             let both_files = self.live.file(replaced).is_some() && self.live.file(node).is_some();
             let onto_empty = self.live.directory(replaced).is_some_and(|names| names.is_empty());
-            if !both_files && !(onto_empty && self.live.directory(node).is_some()) {
+            let both_directories = onto_empty && self.live.directory(node).is_some();
+            if !(both_files || both_directories) {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
         }
@@ -371,11 +370,7 @@ struct MemoryFile {
 }
 
 impl MemoryFile {
-    fn call<T>(
-        &self,
-        operation: Operation,
-        act: impl FnOnce(&mut Disk) -> io::Result<T>,
-    ) -> Result<T, StorageError> {
+    fn call<T>(&self, operation: Operation, act: impl FnOnce(&mut Disk) -> io::Result<T>) -> Result<T, StorageError> {
         if self.read_only && matches!(operation, Operation::Write | Operation::Truncate) {
             let error = io::Error::from(io::ErrorKind::PermissionDenied);
             return Err(StorageError::new(operation, &self.path, error));
