@@ -75,8 +75,8 @@ fn temporary_name(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use crate::format::checkpoint::Kind;
-    use crate::storage::memory::{Fault, FaultKind, MemoryStorage, Survivors};
     use crate::storage::Operation;
+    use crate::storage::memory::{Fault, FaultKind, MemoryStorage, Survivors};
 
     const KIND: Kind = Kind::new("test");
 

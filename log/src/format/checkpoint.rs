@@ -213,7 +213,10 @@ mod tests {
         let newer = decode(KIND, 2, &encode(KIND, 3, b"")).unwrap_err().to_string();
         assert_eq!(newer, "test file of version 3, but this program reads up to 2: run the newer program again");
         let other = encode(Kind::new("othernam"), 1, b"");
-        assert_eq!(decode(KIND, 1, &other), Err(CheckpointError::WrongKind { expected: KIND, found: Kind::new("othernam") }));
+        assert_eq!(
+            decode(KIND, 1, &other),
+            Err(CheckpointError::WrongKind { expected: KIND, found: Kind::new("othernam") })
+        );
         let mut frame = encode(KIND, 1, b"");
         frame[5] = 9;
         let expected = CheckpointError::Newer { kind: "frame".to_owned(), found: 9, supported: 1 };

@@ -88,9 +88,9 @@ impl LeaderEpochs {
             scanned.entries.iter().partition(|entry| newest.is_some_and(|newest| entry.epoch <= newest));
         // An epoch may begin before its first record, but that record is of it.
         let agrees = known.iter().all(|entry| file.epoch_at(entry.start_offset) == Some(entry.epoch));
-        let continues = unknown.first().is_none_or(|first| {
-            file.entries.last().is_none_or(|last| last.start_offset < first.start_offset)
-        });
+        let continues = unknown
+            .first()
+            .is_none_or(|first| file.entries.last().is_none_or(|last| last.start_offset < first.start_offset));
         if !agrees || !continues {
             return scanned;
         }

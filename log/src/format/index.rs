@@ -59,7 +59,8 @@ impl SegmentIndex {
     /// The index of an empty segment with one entry per `interval_bytes`, or fewer so that they stay within
     /// [`limits::INDEX_ENTRIES_MAX`].
     pub fn new(base_offset: i64, interval_bytes: u64) -> Self {
-        let least = (limits::SEGMENT_BYTES_MAX + limits::APPEND_BYTES_MAX as u64) / limits::INDEX_ENTRIES_MAX as u64 + 1;
+        let least =
+            (limits::SEGMENT_BYTES_MAX + limits::APPEND_BYTES_MAX as u64) / limits::INDEX_ENTRIES_MAX as u64 + 1;
         Self {
             base_offset,
             covered_bytes: 0,
