@@ -54,7 +54,6 @@ impl PartitionPoint {
             start_offset: self.start_offset.load(Ordering::Acquire),
         }
     }
-
 }
 
 /// The right to be the one log on a partition; given back when dropped.

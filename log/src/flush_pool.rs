@@ -61,13 +61,7 @@ impl<T: Send + 'static> FlushPool<T> {
     /// # Errors
     /// When the operating system gives no threads.
     pub fn start(threads: usize, done: impl Fn(T, FlushResult) + Send + Sync + 'static) -> io::Result<Self> {
-        let state = State {
-            waiting: VecDeque::new(),
-            round: VecDeque::new(),
-            running: 0,
-            rounds: 0,
-            is_closed: false,
-        };
+        let state = State { waiting: VecDeque::new(), round: VecDeque::new(), running: 0, rounds: 0, is_closed: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), done: Box::new(done) });
         let pool = Self { shared, threads: Mutex::default() };
         for number in 0..threads.clamp(1, limits::FLUSH_THREADS_MAX) {
@@ -106,8 +100,12 @@ impl<T: Send + 'static> FlushPool<T> {
         self.shared.state.lock().is_closed = true;
         self.shared.changed.notify_all();
         let threads = std::mem::take(&mut *self.threads.lock());
+        // The others end after the job that is calling here.
+        if threads.iter().any(|thread| thread.thread().id() == thread::current().id()) {
+            return;
+        }
         for thread in threads {
-            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+            if thread.join().is_err() {
                 tracing::error!("a flush thread panicked");
             }
         }

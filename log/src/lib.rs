@@ -19,8 +19,7 @@
 //! ```
 //!
 //! What is acknowledged waits for a [`Durable`] that covers its [`Position`] (or, where a topic says so, for the position
-//! alone). What every file looks like is drawn in `docs/log-format.md`; rule ids such as LOG-7 are those of
-//! `docs/reliability.md`.
+//! alone). What every file looks like, and what happens to it after a crash, is drawn in `docs/log-format.md`.
 
 pub mod checkpoint_file;
 mod config;

@@ -200,8 +200,7 @@ impl Log {
             segments: unsynced.map(|segment| (Arc::clone(segment), segment.bytes())).collect(),
             names_made: (self.names_made > self.names_synced).then_some(self.names_made),
             is_new: self.is_new,
-            epochs: (self.epochs_version > self.epochs_synced)
-                .then(|| (self.epochs_version, self.epochs.encode())),
+            epochs: (self.epochs_version > self.epochs_synced).then(|| (self.epochs_version, self.epochs.encode())),
         };
         let is_clean = plan.segments.is_empty() && plan.names_made.is_none() && plan.epochs.is_none() && !plan.is_new;
         if is_clean && self.durable_offset == plan.next_offset {

@@ -1,8 +1,8 @@
 //! The log of one partition: the readers' side.
 
-mod timestamps;
 #[cfg(test)]
 mod tests;
+mod timestamps;
 
 pub use timestamps::TimestampedOffset;
 
@@ -109,13 +109,14 @@ fn read_segment(segment: &Segment, place: Place, from: i64, upto: i64, max_bytes
         match walk.next().map_err(|stop| segment.damage(stop))? {
             Some(walked) if walked.header.last_offset() >= from => break walked,
             Some(_) => {}
-            None => return Ok(Bytes::new()),
+            None => return Err(segment.lacks(from)),
         }
     };
+    // Before anything is concluded from the header.
+    segment.verify(&first)?;
     if first.header.last_offset() >= upto {
         return Ok(Bytes::new());
     }
-    segment.verify(&first)?;
     let mut bytes = first.header.total_bytes();
     // What is bad further on is told to whoever asks for it.
     while let Ok(Some(next)) = walk.next_in_memory() {

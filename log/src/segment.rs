@@ -167,9 +167,7 @@ impl Segment {
             IndexState::Growing(index) => self.encode(index),
             IndexState::Sealed(_) => return false,
         };
-        let is_held = |(path, bytes): &(PathBuf, Vec<u8>)| {
-            matches!(checkpoint_file::read_bytes(storage, path), Ok(Some(held)) if held == bytes)
-        };
+        let is_held = |(path, bytes): &(PathBuf, Vec<u8>)| matches!(checkpoint_file::read_bytes(storage, path), Ok(Some(held)) if held == bytes);
         if encoded.iter().all(is_held) {
             return false;
         }
@@ -257,6 +255,12 @@ impl Segment {
             offset: walked.header.base_offset,
             reason: error.to_string(),
         })
+    }
+
+    /// The damage that no batch holds an offset which the segment must have.
+    pub(crate) fn lacks(&self, offset: i64) -> LogError {
+        let reason = "no batch holds this offset".to_owned();
+        LogError::Damaged(Damage { file: self.file.path().to_path_buf(), position: self.bytes(), offset, reason })
     }
 
     /// The damage at which a walk stopped.

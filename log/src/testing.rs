@@ -49,8 +49,7 @@ pub(crate) fn open(directory: &DataDirectory) -> (Log, RecoveryReport) {
 pub(crate) fn reopen(storage: &MemoryStorage) -> (DataDirectory, Log, RecoveryReport, Vec<Bytes>) {
     let directory = directory(storage);
     let mut visited = Vec::new();
-    let (log, report) =
-        Log::open(&directory, NAME, CONFIG, &mut |batch| visited.push(batch.bytes().clone())).unwrap();
+    let (log, report) = Log::open(&directory, NAME, CONFIG, &mut |batch| visited.push(batch.bytes().clone())).unwrap();
     assert_eq!(read_all(&log), visited, "readers and recovery see the same batches");
     (directory, log, report, visited)
 }

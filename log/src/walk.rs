@@ -42,22 +42,12 @@ pub(crate) enum Stop {
     /// The disk can't read.
     Storage(StorageError),
     /// No batch stands there.
-    Bad {
-        position: u64,
-        expected: i64,
-        why: BadStep,
-    },
+    Bad { position: u64, expected: i64, why: BadStep },
 }
 
 impl<'a> Walk<'a> {
     /// A walk from `position`, where a batch begins at offset `expected`, up to byte `end`.
-    pub(crate) fn new(
-        file: &'a dyn StorageFile,
-        position: u64,
-        end: u64,
-        expected: i64,
-        window_bytes: usize,
-    ) -> Self {
+    pub(crate) fn new(file: &'a dyn StorageFile, position: u64, end: u64, expected: i64, window_bytes: usize) -> Self {
         Self { file, position, end, expected, window_bytes, window: Bytes::new() }
     }
 

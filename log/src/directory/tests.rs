@@ -71,7 +71,8 @@ fn a_deleted_partition_is_gone_and_may_come_anew() {
     log.flush().unwrap();
     directory.checkpoint().unwrap();
     let reader = log.reader();
-    let job = { fill(&mut log, 1); log.begin_flush().unwrap() };
+    fill(&mut log, 1);
+    let job = log.begin_flush().unwrap();
     assert_eq!(directory.partitions().unwrap(), [NAME]);
     log.delete().unwrap();
     assert_eq!(directory.partitions().unwrap(), Vec::<String>::new());
@@ -183,7 +184,11 @@ fn a_failed_sync_of_names_fails_all_who_wait_for_it() {
     let directory = directory(&storage);
     let logs: Vec<Log> =
         ["a", "b"].iter().map(|name| Log::open(&directory, name, CONFIG, &mut |_| {}).unwrap().0).collect();
-    let jobs: Vec<_> = logs.into_iter().map(|mut log| { fill(&mut log, 1); log.begin_flush().unwrap() }).collect();
+    let begin = |mut log: Log| {
+        fill(&mut log, 1);
+        log.begin_flush().unwrap()
+    };
+    let jobs: Vec<_> = logs.into_iter().map(begin).collect();
     storage.inject(Fault::new(Operation::SyncDirectory, DATA, FaultKind::InputOutput).after(1).times(1));
     let errors: Vec<bool> =
         jobs.into_iter().map(|job| matches!(job.run().error(), Some(LogError::DirectoryFailed(_)))).collect();

@@ -41,7 +41,6 @@ fn every_job_is_done_once_and_what_it_promises_is_there() {
     assert!(logs_of(&directory, 40).iter().all(|log| log.log_end_offset() == 20));
 }
 
-
 /// A pool of one thread whose first job is held until the returned sender is used.
 fn held_pool() -> (FlushPool<usize>, mpsc::Receiver<usize>, mpsc::Sender<()>, mpsc::Receiver<()>) {
     let (sender, done) = mpsc::channel();

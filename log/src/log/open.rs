@@ -227,9 +227,8 @@ fn scan_segments(
         };
         let expected_here = expected.unwrap_or(base_offset);
         let interval_bytes = config.index_interval_bytes;
-        let scan =
-            segment::scan(file.as_ref(), base_offset, file_bytes, expected_here, interval_bytes, &mut visit)
-                .map_err(LogError::of_storage)?;
+        let scan = segment::scan(file.as_ref(), base_offset, file_bytes, expected_here, interval_bytes, &mut visit)
+            .map_err(LogError::of_storage)?;
         is_faulty = scan.fault.is_some();
         expected = Some(scan.next_offset);
         scanned.scan.scanned.push(ScannedSegment {

@@ -72,6 +72,7 @@ fn newest_between(segment: &Segment, start: i64, upto: i64) -> Result<Option<i64
     let mut walk = segment.walk(Place { offset: segment.base_offset, position: 0 }, limits::SCAN_BYTES_MAX);
     let mut newest = None;
     while let Some(walked) = walk.next().map_err(|stop| segment.damage(stop))? {
+        let batch = segment.verify(&walked)?;
         if walked.header.last_offset() >= upto {
             break;
         }
@@ -79,7 +80,6 @@ fn newest_between(segment: &Segment, start: i64, upto: i64) -> Result<Option<i64
             newest = newest.max(Some(walked.header.max_timestamp));
         } else if walked.header.last_offset() >= start {
             let is_kept = |found: TimestampedOffset| found.offset >= start;
-            let batch = segment.verify(&walked)?;
             let all = records(segment, walked.position, &batch, |found| is_kept(found).then_some(found.timestamp))?;
             newest = newest.max(all.into_iter().max());
         }
@@ -97,13 +97,13 @@ fn search(
 ) -> Result<Option<TimestampedOffset>, LogError> {
     let mut walk = segment.walk(place, limits::SCAN_BYTES_MAX);
     while let Some(walked) = walk.next().map_err(|stop| segment.damage(stop))? {
+        let batch = segment.verify(&walked)?;
         if walked.header.last_offset() >= upto {
             break;
         }
         if walked.header.max_timestamp < timestamp {
             continue;
         }
-        let batch = segment.verify(&walked)?;
         let wanted = records(segment, walked.position, &batch, |found| is_wanted(found).then_some(found))?;
         if let Some(found) = wanted.first() {
             return Ok(Some(*found));
