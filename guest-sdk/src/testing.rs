@@ -24,6 +24,7 @@
 //! ```
 
 mod host;
+pub mod native;
 mod record;
 
 use crate::deployment::Deployment;
