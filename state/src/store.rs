@@ -84,7 +84,7 @@ pub enum StateError {
 /// The durable state of one task.
 ///
 /// Reads hand out borrowed bytes through a callback: a caller that packs answers for a guest copies each value once.
-/// Whatever implements this passes [`crate::contract`].
+/// Whatever implements this passes the suite in `contract` (feature `contract`).
 pub trait StateStore: Send {
     /// Calls `found` once with the value of `key`, or with `None` when there is none.
     ///

@@ -148,8 +148,8 @@ impl OutputQueue {
         }
         self.expected = Some(number);
         // What lies below `number` is in the partition but perhaps not below its high watermark (STEP-10): it is
-        // acknowledged with what is sent from here on; where that is nothing, it is asked about again.
-        self.rewind(if place < self.batches.len() { place } else { 0 }, next_token);
+        // acknowledged with what is sent again from here on; where that is nothing, it is asked about itself.
+        self.rewind(if place < self.sent { place } else { 0 }, next_token);
         Outlook::Sound
     }
 

@@ -50,7 +50,9 @@ impl Task {
     ///
     /// Feed the image with the high watermark first: commits above it are answered with
     /// [`TaskCommand::ApplyState`](super::TaskCommand::ApplyState) later, so their changes belong into the overlay;
-    /// those below it belong into the store.
+    /// those below it belong into the store. A store that outlived its process holds only what was durable, so its
+    /// position's `next_offset` is a lower bound of the high watermark. If `config` names a newer generation than the
+    /// image ([`TaskImage::task`]), clear the store and drop the overlay: the task begins anew (STEP-16).
     ///
     /// # Errors
     /// [`TakeoverError`]; the task must not run.
@@ -74,7 +76,7 @@ impl Task {
             image.reset(generation);
         }
         let next_step = image.tip.map_or(0, |tip| tip + 1);
-        if image.seen_from > image.floor && image.floor < next_step {
+        if image.seen_from > image.floor {
             return Err(TakeoverError::MissingSteps { floor: image.floor, seen_from: image.seen_from });
         }
         let (window, outputs) = inherited(&mut image, next_step);

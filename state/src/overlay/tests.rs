@@ -119,6 +119,7 @@ fn quotas_refuse_growth_whole_and_allow_shrinking() {
     );
     assert!(matches!(refused, Err(OverlayError::QuotaExceeded { .. })), "{refused:?}");
     assert!(overlay.open_changes().is_empty(), "all or nothing");
+    assert_eq!(overlay.state_bytes(), 2 * entry_bytes(1, 1));
     assert_eq!(get(&overlay, b"a"), Some(b"1".to_vec()));
     overlay.put_many(StoreNumber(0), [entry(b"a", None), entry(b"c", Some(b"4"))]).unwrap();
     overlay.set_limits(OverlayLimits { state_bytes_max: 10, ..limits });

@@ -60,7 +60,9 @@ fn numbers_and_stamps_must_be_those_given_out() {
     renamed.first = 2;
     let mut misstamped = rig.batch(0, 2, 1);
     misstamped.bytes = Rig::with(TaskConfig { producer: TASK, ..config() }).batch(0, 3, 1).bytes;
-    for batch in [stale, renamed, misstamped, rig.batch(0, 3, 1)] {
+    let mut misnamed = rig.batch(0, 2, 1);
+    misnamed.first = 3;
+    for batch in [stale, renamed, misstamped, misnamed, rig.batch(0, 3, 1)] {
         let mut run = rig.step_run(&[]);
         run.outputs = vec![batch];
         assert_eq!(rig.run_as(run, &[]), Err(StepError::WrongNumber { output: OUTPUTS[0], expected: 2 }));
@@ -199,30 +201,25 @@ fn steps_without_outputs_need_no_empty_commit() {
 #[test]
 fn an_empty_commit_leaves_room_for_the_step_that_runs_meanwhile() {
     let mut rig = Rig::new();
-    rig.run(&[(0, 1)]).unwrap();
-    rig.commit();
-    rig.acknowledge_all();
-    for _ in 0..7 {
+    for _ in 0..8 {
         rig.run(&[(0, 1)]).unwrap();
     }
     rig.append();
-    // Seven are uncommitted. Let the floor move again: step 1 becomes durable and is acknowledged.
-    rig.handle(TaskEvent::ChangelogHighWatermark(rig.log[1].next_offset()));
+    rig.handle(TaskEvent::ChangelogHighWatermark(rig.log[0].next_offset()));
     rig.acknowledge_all();
-    rig.run(&[]).unwrap();
-    assert_eq!(rig.task.uncommitted_steps(), 7);
-    rig.handle(TaskEvent::ChangelogHighWatermark(rig.log[1].next_offset()));
-    assert!(rig.task.may_run());
+    assert_eq!((rig.task.floor(), rig.task.uncommitted_steps()), (1, 7), "there is a floor to record");
     rig.pass(10_000);
-    assert_eq!(rig.task.uncommitted_steps(), 7, "no empty commit takes the last place");
+    assert_eq!((rig.task.uncommitted_steps(), rig.task.poll_deadline()), (7, None), "but not in the last place");
     assert!(rig.task.may_run());
+    rig.handle(TaskEvent::ChangelogHighWatermark(rig.log[1].next_offset()));
+    assert_eq!(rig.task.uncommitted_steps(), 7, "six, and the empty one");
 }
 
 #[test]
 fn stream_time_never_goes_back() {
     // covers STR-7
     let mut rig = Rig::new();
-    for (told, is) in [(50, 50), (20, 50), (60, 60)] {
+    for (told, is) in [(50, 50), (20, 50), (60, 60), (59, 60)] {
         let mut run = rig.step_run(&[]);
         run.stream_time = Some(told);
         rig.run_as(run, &[]).unwrap();
@@ -230,7 +227,7 @@ fn stream_time_never_goes_back() {
     }
     rig.append();
     let written: Vec<_> = rig.log.iter().map(|commit| commit.stream_time()).collect();
-    assert_eq!(written, [Some(50), None, Some(60)]);
+    assert_eq!(written, [Some(50), None, Some(60), None]);
     assert_eq!(rig.successor(2, 0).task.stream_time(), Some(60));
 }
 

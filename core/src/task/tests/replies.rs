@@ -64,6 +64,8 @@ fn a_partition_has_at_most_five_batches_in_flight_and_others_do_not_wait_for_it(
 fn acknowledgements_are_cumulative_and_move_the_floor() {
     // covers STEP-12
     let mut rig = three_in_flight();
+    rig.reply(0, 1, Acknowledged(2));
+    assert_eq!(rig.task.floor(), 1, "half a batch is not acknowledged");
     rig.reply(0, 1, Acknowledged(3));
     assert_eq!(rig.task.floor(), 2);
     rig.reply(0, 0, Acknowledged(1));
@@ -93,7 +95,7 @@ fn an_expected_number_is_where_sending_goes_on() {
     rig.reply(0, 2, Expect(2));
     assert_eq!(rig.take_sent(), [(0, 2, 2), (0, 4, 2)], "from there");
     assert_eq!(rig.task.floor(), 0, "what lies below is not acknowledged by that");
-    rig.reply(0, 1, Expect(2));
+    rig.reply(0, 1, Expect(0));
     assert_eq!(rig.take_sent(), [], "an answer to a send before that one says nothing new");
     rig.reply(0, 4, Acknowledged(5));
     assert_eq!(rig.task.floor(), 3);
@@ -104,6 +106,29 @@ fn where_nothing_is_left_to_send_the_unacknowledged_is_asked_about_again() {
     let mut rig = three_in_flight();
     rig.reply(0, 2, Expect(6));
     assert_eq!(rig.take_sent(), [(0, 0, 2), (0, 2, 2), (0, 4, 2)]);
+
+    // More than was sent can't be expected; no deadline may be missed over it.
+    let mut rig = Rig::new();
+    for _ in 0..7 {
+        rig.run(&[(0, 1)]).unwrap();
+    }
+    rig.commit();
+    rig.sent.clear();
+    rig.reply(0, 4, Expect(6));
+    assert_eq!(rig.take_sent().len(), 5);
+    rig.reply(0, 9, Expect(6));
+    rig.pass(limits::RETRY_DELAY_MS.0);
+    assert_eq!(rig.take_sent().len(), 5);
+    assert_eq!(rig.task.poll_deadline(), None);
+}
+
+#[test]
+fn a_pause_ends_with_what_it_was_for() {
+    let mut rig = three_in_flight();
+    rig.reply(0, 2, Retry);
+    assert_eq!(rig.task.poll_deadline(), Some(limits::RETRY_DELAY_MS.0));
+    rig.reply(0, 0, Acknowledged(5));
+    assert_eq!(rig.task.poll_deadline(), Some(limits::FLOOR_DELAY_MS), "only the floor is left to record");
 }
 
 #[test]
@@ -215,7 +240,16 @@ fn without_the_stops_a_loss_stays_silent() {
 fn a_stopped_task_does_nothing_more() {
     // covers STEP-9 (Fenced: this instance ends), STEP-2
     type Ending = (fn(&mut Rig), fn(&StopReason) -> bool);
-    let endings: [Ending; 4] = [
+    let endings: [Ending; 5] = [
+        (
+            |rig| {
+                rig.append();
+                rig.run(&[]).unwrap();
+                let next_offset = rig.log_end();
+                rig.handle(TaskEvent::CommitAppended { step: 4, next_offset });
+            },
+            |reason| matches!(reason, StopReason::Bug(_)),
+        ),
         (|rig| rig.reply(0, 0, Fenced), |reason| matches!(reason, StopReason::Fenced(output) if *output == OUTPUTS[0])),
         (|rig| rig.reply(0, 0, Refused("no".into())), |reason| matches!(reason, StopReason::OutputRefused { .. })),
         (

@@ -79,6 +79,8 @@ fn a_recorded_floor_holds_even_if_its_commit_is_not_durable() {
     let new = old.successor(2, old.log[0].next_offset());
     assert_eq!((new.task.floor(), new.task.durable_floor()), (2, 0));
     assert_eq!(new.sent.len(), 0, "step 0 is acknowledged, step 2 not durable");
+    assert_eq!(old.image(old.log_end()).durable_floor(), 2);
+    assert_eq!(old.successor(2, old.log_end()).task.durable_floor(), 2);
     // If that commit is lost, what it said is lost with it: step 0 is sent again and found a duplicate.
     old.log.pop();
     assert_eq!(old.successor(3, old.log[0].next_offset()).take_sent(), [(0, 0, 2)]);
@@ -195,6 +197,9 @@ fn commits_that_do_not_follow_are_refused() {
     let again = image.replay(&old.log[2]).unwrap_err();
     assert_eq!(again, ReplayError::OutOfOrder { step: 2, tip: Some(2) });
     assert_eq!(image.tip(), Some(2), "the image is as it was");
+    let mut longer = old.image(0);
+    longer.tip = Some(1);
+    assert!(matches!(longer.replay(&old.log[2]), Err(ReplayError::OutOfOrder { .. })), "it lies before the log's end");
     let mut other = TaskImage::new(ProcessorNumber(99), 0);
     assert_eq!(other.replay(&old.log[0]).unwrap_err(), ReplayError::OtherTask);
 

@@ -134,6 +134,11 @@ fn an_output_must_be_the_one_that_was_committed() {
     other("not stamped", output(partition(2, 1), 5, 41, &[b"one", b"two"]));
     other("not stamped", output(partition(2, 1), 4, 40, &[b"one", b"two"]));
     other("not stamped", output(partition(2, 1), 5, 40, &[b"one"]));
+    let mut foreign = output(partition(2, 1), 5, 40, &[b"one", b"two"]).bytes.to_vec();
+    foreign[43 + 7] ^= 1;
+    let crc = crc32c::crc32c(&foreign[21..]);
+    foreign[17..21].copy_from_slice(&crc.to_be_bytes());
+    assert!(refusal(|raw| of(raw, 7).1 = Some(foreign)).contains("not stamped"), "another producer's");
     assert!(refusal(|raw| of(raw, 7).1 = Some(vec![1; 10])).contains("can't be read"));
     assert!(refusal(|raw| of(raw, 7).1.as_mut().unwrap()[70] ^= 1).contains("CRC"));
     for at in [3, 10, 20, 30, 38, 42] {
