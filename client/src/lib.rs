@@ -56,6 +56,7 @@ pub use config::{ClientConfig, ClientTls};
 pub use consumer::{ConsumedBatch, Consumer, ConsumerConfig, ConsumerRecord, Headers, OutOfRangePolicy, StartOffset};
 pub use context::{Context, ContextError};
 pub use error::{ClientError, Written};
+pub use producer::driven;
 pub use producer::{Delivery, Producer, ProducerConfig, ProducerMetrics, ProducerRecord, RecordMetadata};
 
 pub use headwater_protocol as protocol;

@@ -11,6 +11,7 @@
 mod accumulator;
 mod core;
 mod delivery;
+pub mod driven;
 mod record;
 mod session;
 mod window;

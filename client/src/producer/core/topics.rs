@@ -51,6 +51,9 @@ impl Core {
     }
 
     fn add_partition(&mut self, info: &TopicInfo, number: u32) -> PartitionIndex {
+        let index = self.free.pop().unwrap_or(PartitionIndex(self.partitions.len()));
+        // Drawn like everything else here: the same seed, the same pauses.
+        let jitter = self.spread_seed.wrapping_add(index.0 as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let partition = Partition {
             topic: Arc::clone(&info.name),
             topic_id: info.id,
@@ -59,12 +62,11 @@ impl Core {
             window: Window::new(self.config.idempotent),
             lane: None,
             wanted: None,
-            backoff: Backoff::new(RETRY_PAUSE_MIN, RETRY_PAUSE_MAX),
+            backoff: Backoff::seeded(RETRY_PAUSE_MIN, RETRY_PAUSE_MAX, jitter),
             retry_at: None,
             last_trouble: None,
             live: true,
         };
-        let index = self.free.pop().unwrap_or(PartitionIndex(self.partitions.len()));
         match self.partitions.get_mut(index.0) {
             Some(place) => *place = partition,
             None => self.partitions.push(partition),
