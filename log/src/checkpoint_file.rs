@@ -11,8 +11,8 @@ use bytes::Bytes;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Puts `bytes` (made by [`checkpoint::encode`]) under `path`: writes a temporary file beside it, syncs that, renames it,
-/// syncs the directory. When this returns `Ok` the file survives a power cut; until then the old one does.
+/// Puts `bytes` (made by [`checkpoint::encode`]) under `path`: writes a temporary file beside it, syncs that, renames
+/// it, syncs the directory. When this returns `Ok` the file survives a power cut; until then the old one does.
 ///
 /// # Errors
 /// [`StorageError`] of whichever step failed. After a failed sync the directory must not be written to (LOG-7).

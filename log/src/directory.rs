@@ -84,12 +84,12 @@ struct NameSync {
 }
 
 impl DataDirectory {
-    /// Opens the directory at `path`, makes it if it isn't there, takes its lock, and finishes removals that a crash cut
-    /// short.
+    /// Opens the directory at `path`, makes it if it isn't there, takes its lock, and finishes removals that a crash
+    /// cut short.
     ///
     /// # Errors
-    /// [`LogError::Locked`] when another process has it; [`LogError::Checkpoint`] when it was written by a newer version;
-    /// else [`LogError::Storage`].
+    /// [`LogError::Locked`] when another process has it; [`LogError::Checkpoint`] when it was written by a newer
+    /// version; else [`LogError::Storage`].
     pub fn open(storage: Arc<dyn Storage>, path: &Path) -> Result<Self, LogError> {
         storage.create_directory(path).map_err(LogError::of_storage)?;
         let lock = storage.lock(&path.join(names::LOCK)).map_err(|error| match error.source.kind() {
@@ -141,7 +141,8 @@ impl DataDirectory {
     }
 
     /// Writes down how far each partition is synced, if that changed. To be called about every second, and after all
-    /// logs are closed: what is above these points is scanned after an unclean stop, what is bad below is damage (LOG-3).
+    /// logs are closed: what is above these points is scanned after an unclean stop, what is bad below is damage
+    /// (LOG-3).
     ///
     /// # Errors
     /// [`LogError::DirectoryFailed`] or [`LogError::DiskFull`]; the old points stay good.
@@ -172,8 +173,9 @@ impl DataDirectory {
         self.remove_partition(name, registration)
     }
 
-    /// Removes the directory and the recovery point of a partition that the caller has registered. After a failure the
-    /// partition stays registered, so that no new one of its name is made before the next start has finished the removal.
+    /// Removes the directory and the recovery point of a partition that the caller has registered. After a failure
+    /// the partition stays registered, so that no new one of its name is made before the next start has finished the
+    /// removal.
     pub(crate) fn remove_partition(&self, name: &str, registration: Registration) -> Result<(), LogError> {
         let removed = self.try_remove_partition(name);
         if removed.is_err() {

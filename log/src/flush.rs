@@ -48,8 +48,8 @@ impl Durable {
     }
 }
 
-/// The syncs that make durable all that was appended to a log up to a moment. May run on any thread; may also be dropped,
-/// then nothing became durable and the next job has it all to do.
+/// The syncs that make durable all that was appended to a log up to a moment. May run on any thread; may also be
+/// dropped, then nothing became durable and the next job has it all to do.
 #[must_use = "nothing is synced before the job has run"]
 #[derive(Debug)]
 pub struct FlushJob {

@@ -9,9 +9,9 @@
 //!                          done(token, result), each as soon as it is there
 //! ```
 //!
-//! A sync costs milliseconds and the file system's journal takes many of them at once, so that syncing 200 files side by
-//! side takes a quarter of the time. What is submitted while a round runs waits for the next one, which thereby serves
-//! all appends of that time.
+//! A sync costs milliseconds and the file system's journal takes many of them at once, so that syncing 200 files side
+//! by side takes a quarter of the time. What is submitted while a round runs waits for the next one, which thereby
+//! serves all appends of that time.
 
 use crate::flush::{FlushJob, FlushResult};
 use crate::limits;
@@ -72,8 +72,8 @@ impl<T: Send + 'static> FlushPool<T> {
         Ok(pool)
     }
 
-    /// Adds jobs to the next round. They are at most as many as there are open logs when each log has one job at a time,
-    /// as it should.
+    /// Adds jobs to the next round. They are at most as many as there are open logs when each log has one job at a
+    /// time, as it should.
     ///
     /// # Errors
     /// The jobs come back when the pool was closed.
@@ -94,8 +94,8 @@ impl<T: Send + 'static> FlushPool<T> {
         self.shared.state.lock().rounds
     }
 
-    /// Takes no more jobs, and returns when those submitted before are done and the threads have ended. Called by one of
-    /// them (from `done`), it doesn't wait.
+    /// Takes no more jobs, and returns when those submitted before are done and the threads have ended. Called by one
+    /// of them (from `done`), it doesn't wait.
     pub fn close(&self) {
         self.shared.state.lock().is_closed = true;
         self.shared.changed.notify_all();

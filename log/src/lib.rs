@@ -18,8 +18,9 @@
 //!   PURE: format (what files look like), recovery (what to do after a crash)
 //! ```
 //!
-//! What is acknowledged waits for a [`Durable`] that covers its [`Position`] (or, where a topic says so, for the position
-//! alone). What every file looks like, and what happens to it after a crash, is drawn in `docs/log-format.md`.
+//! What is acknowledged waits for a [`Durable`] that covers its [`Position`] (or, where a topic says so, for the
+//! position alone). What every file looks like, and what happens to it after a crash, is drawn in
+//! `docs/log-format.md`.
 
 pub mod checkpoint_file;
 mod config;

@@ -173,7 +173,8 @@ impl Log {
         Err(directory.failed(error))
     }
 
-    /// Begins a leader's reign at the log's end, even if nothing is appended in it (TRN-2). Durable with the next flush.
+    /// Begins a leader's reign at the log's end, even if nothing is appended in it (TRN-2). Durable with the next
+    /// flush.
     ///
     /// # Errors
     /// [`LogError::EpochFellBack`] when a newer epoch is known.

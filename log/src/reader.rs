@@ -28,8 +28,8 @@ impl LogReader {
     /// Whole batches, one behind the other as they are on the disk, from the one that holds `from` up to and without
     /// `upto` (a high watermark, say) or the log's end; their CRCs are checked.
     ///
-    /// As many as fit `max_bytes` and lie in one segment, but at least one however long it is. None (no bytes) only when
-    /// no whole batch lies between `from` and `upto`. The first may begin before `from`: a batch is not cut.
+    /// As many as fit `max_bytes` and lie in one segment, but at least one however long it is. None (no bytes) only
+    /// when no whole batch lies between `from` and `upto`. The first may begin before `from`: a batch is not cut.
     ///
     /// # Errors
     /// [`LogError::OffsetOutOfRange`] when `from` is below the log's start or above its end; [`LogError::Damaged`] when

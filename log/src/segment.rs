@@ -150,8 +150,8 @@ impl Segment {
         self.bytes.store(index.covered_bytes(), Ordering::Release);
     }
 
-    /// Ends the segment's growth: its indexes go to their files and out of memory. Without the files they are made again
-    /// when somebody asks (LOG-4). Whether the files had to be written.
+    /// Ends the segment's growth: its indexes go to their files and out of memory. Without the files they are made
+    /// again when somebody asks (LOG-4). Whether the files had to be written.
     pub(crate) fn seal(&self, storage: &dyn Storage) -> bool {
         let was_saved = self.save_index(storage);
         let mut state = self.index.write();
@@ -167,7 +167,8 @@ impl Segment {
             IndexState::Growing(index) => self.encode(index),
             IndexState::Sealed(_) => return false,
         };
-        let is_held = |(path, bytes): &(PathBuf, Vec<u8>)| matches!(checkpoint_file::read_bytes(storage, path), Ok(Some(held)) if held == bytes);
+        let held = |path: &Path| checkpoint_file::read_bytes(storage, path).ok().flatten();
+        let is_held = |(path, bytes): &(PathBuf, Vec<u8>)| held(path).is_some_and(|held| held == bytes);
         if encoded.iter().all(is_held) {
             return false;
         }

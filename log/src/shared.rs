@@ -99,7 +99,8 @@ impl LogShared {
         self.is_deleted.store(true, Ordering::Release);
     }
 
-    /// Notes that the index of a sealed segment was loaded, and unloads the one loaded longest ago if there are too many.
+    /// Notes that the index of a sealed segment was loaded, and unloads the one loaded longest ago if there are too
+    /// many.
     pub(crate) fn note_loaded(&self, segment: &Arc<Segment>) {
         let mut loaded = self.loaded.lock();
         loaded.retain(|other| !Arc::ptr_eq(other, segment));

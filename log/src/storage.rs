@@ -1,8 +1,8 @@
 //! What the engine needs from a disk, method by method, with what each leaves behind after a crash.
 //!
-//! Two kinds of crash matter. **A process dies** (kill -9, a bug): everything that returned `Ok` is still there, because
-//! the operating system has it. **A machine dies** (power cut, kernel panic): only what was synced is certain to be
-//! there; of the rest any part may be there, in any order, unless a method says otherwise.
+//! Two kinds of crash matter. **A process dies** (kill -9, a bug): everything that returned `Ok` is still there,
+//! because the operating system has it. **A machine dies** (power cut, kernel panic): only what was synced is certain
+//! to be there; of the rest any part may be there, in any order, unless a method says otherwise.
 //!
 //! [`file::FileStorage`] is the real one, [`memory::MemoryStorage`] simulates both crashes for tests. Both pass
 //! [`conformance`](crate::conformance).

@@ -100,7 +100,8 @@ impl CheckpointError {
 
 /// The bytes of a file of `kind` with that payload, whose version is 1 or more.
 ///
-/// The payload is at most [`CHECKPOINT_BYTES_MAX`](crate::limits::CHECKPOINT_BYTES_MAX): longer files are not read back.
+/// The payload is at most [`CHECKPOINT_BYTES_MAX`](crate::limits::CHECKPOINT_BYTES_MAX): longer files are not read
+/// back.
 pub fn encode(kind: Kind, version: u16, payload: &[u8]) -> Vec<u8> {
     debug_assert!(version > 0, "versions count from 1");
     debug_assert!(payload.len() <= crate::limits::CHECKPOINT_BYTES_MAX, "a payload that would not be read back");

@@ -76,8 +76,8 @@ impl LeaderEpochs {
 
     /// Puts together what the file said and what the log's batches say. Where they differ the log is right.
     ///
-    /// `scanned` has the epochs as met in the log, which ends at `log_end_offset`. The file knows more only about epochs
-    /// without a record.
+    /// `scanned` has the epochs as met in the log, which ends at `log_end_offset`. The file knows more only about
+    /// epochs without a record.
     pub fn reconcile(file: Option<Self>, scanned: Self, log_end_offset: i64) -> Self {
         let Some(mut file) = file else {
             return scanned;

@@ -148,9 +148,9 @@ impl SegmentIndex {
         checkpoint::encode(OFFSETS_KIND, VERSION, &payload)
     }
 
-    /// The bytes of the time index: base offset (i64), covered bytes (u64), the largest timestamp and the base offset of
-    /// its batch (i64 each; -1 and -1 without one), then of each entry the timestamp (i64) and the offset relative to the
-    /// base (u32). Big-endian, in a checkpoint frame.
+    /// The bytes of the time index: base offset (i64), covered bytes (u64), the largest timestamp and the base offset
+    /// of its batch (i64 each; -1 and -1 without one), then of each entry the timestamp (i64) and the offset relative
+    /// to the base (u32). Big-endian, in a checkpoint frame.
     pub fn encode_times(&self) -> Vec<u8> {
         let newest = self.newest.unwrap_or(Newest { timestamp: -1, base_offset: -1 });
         let mut payload = Vec::with_capacity(32 + self.times.len() * 12);

@@ -72,17 +72,17 @@ struct Scanned {
 }
 
 impl Log {
-    /// Opens the partition `name` of a data directory, makes it if it isn't there, and hands every batch that survives to
-    /// `visit`, in order: what is derived from the log (producer state, a task's position) is built again from it, not
-    /// believed from other files (LOG-2).
+    /// Opens the partition `name` of a data directory, makes it if it isn't there, and hands every batch that
+    /// survives to `visit`, in order: what is derived from the log (producer state, a task's position) is built again
+    /// from it, not believed from other files (LOG-2).
     ///
-    /// What is bad above the recovery point is cut off and kept in `lost+found`. What was visited before an error counts
-    /// for nothing.
+    /// What is bad above the recovery point is cut off and kept in `lost+found`. What was visited before an error
+    /// counts for nothing.
     ///
     /// # Errors
-    /// [`LogError::Damaged`] when bytes are bad or missing that were synced: nothing was changed, and other partitions are
-    /// not concerned (LOG-3). [`LogError::Checkpoint`] for a file of a newer version. [`LogError::AlreadyOpen`],
-    /// [`LogError::BadName`], [`LogError::Config`]. Else the disk's.
+    /// [`LogError::Damaged`] when bytes are bad or missing that were synced: nothing was changed, and other
+    /// partitions are not concerned (LOG-3). [`LogError::Checkpoint`] for a file of a newer version.
+    /// [`LogError::AlreadyOpen`], [`LogError::BadName`], [`LogError::Config`]. Else the disk's.
     pub fn open(
         directory: &DataDirectory,
         name: &str,

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! [`MemoryStorage::power_cut`] builds the next live image from the durable one and those unsynced changes that the
-//! caller's [`Survivors`] let through. A failed sync loses the file's unsynced changes for good, although the live image
-//! still shows them: that is what Linux does, and why LOG-7 forbids a second try.
+//! caller's [`Survivors`] let through. A failed sync loses the file's unsynced changes for good, although the live
+//! image still shows them: that is what Linux does, and why LOG-7 forbids a second try.
 
 mod faults;
 mod image;

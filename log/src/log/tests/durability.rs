@@ -1,5 +1,6 @@
 //! What `Durable` promises, against power cuts (LOG-1), and who may make one.
 
+use crate::storage::Storage;
 use crate::storage::memory::{MemoryStorage, Survivors};
 use crate::testing::{CONFIG, batch, directory, fill, open, reopen};
 use crate::{Log, LogError, Position};
@@ -125,6 +126,19 @@ fn a_flush_covers_what_was_appended_before_it_began() {
 }
 
 #[test]
+fn a_flush_says_nothing_of_what_was_appended_after_it_ran() {
+    let storage = MemoryStorage::new();
+    let (mut log, _) = open(&directory(&storage));
+    fill(&mut log, 1);
+    let result = log.begin_flush().unwrap().run();
+    fill(&mut log, 1);
+    assert_eq!(log.complete_flush(result).unwrap().next_offset(), 2);
+    assert_eq!(log.flush().unwrap().next_offset(), 4);
+    storage.power_cut(Survivors::None);
+    assert_eq!(reopen(&storage).3.len(), 2, "the second flush synced the same file again");
+}
+
+#[test]
 fn the_result_of_another_log_is_refused() {
     let storage = MemoryStorage::new();
     let directory = directory(&storage);
@@ -154,6 +168,22 @@ fn what_recovery_found_is_durable_only_after_a_flush() {
     assert_eq!(log.flush().unwrap().next_offset(), 24);
     storage.power_cut(Survivors::None);
     assert_eq!(reopen(&storage).3.len(), 12);
+}
+
+// A process that is killed before its first sync leaves names, too, with the operating system only.
+#[test]
+fn names_that_a_killed_process_left_are_durable_after_a_flush() {
+    let storage = MemoryStorage::new();
+    storage.create_directory("/data".as_ref()).unwrap();
+    storage.sync_directory("/".as_ref()).unwrap();
+    let data = crate::DataDirectory::open(std::sync::Arc::new(storage.clone()), "/data".as_ref()).unwrap();
+    fill(&mut open(&data).0, 3);
+    drop(data);
+    let (directory, mut log, ..) = reopen(&storage);
+    log.flush().unwrap();
+    drop((log, directory));
+    storage.power_cut(Survivors::None);
+    assert_eq!(reopen(&storage).3.len(), 3);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::storage::memory::{MemoryStorage, Survivors};
 use crate::storage::{Open, Storage};
-use crate::testing::{CONFIG, DATA, batch, directory, fill, open, path_of, read_all, reopen};
+use crate::testing::{CONFIG, DATA, batch, batch_of, directory, fill, open, path_of, read_all, reopen};
 use crate::{Log, LogError, LostTail};
 use std::path::Path;
 
@@ -135,6 +135,30 @@ fn a_crash_while_recovering_costs_nothing() {
         }
     }
     assert!(crashes > 20, "{crashes}");
+}
+
+// covers LOG-2: the cut is certain before anything is appended, or else a batch that was cut off could come back behind
+// one that was written in its place
+#[test]
+fn what_was_cut_off_does_not_come_back() {
+    let build = || {
+        let (storage, batches) = log_of(3, false);
+        let mut flipped = batches.concat();
+        flipped[batches[0].len() + 70] ^= 1;
+        storage.plant(&path_of(FIRST), &flipped).unwrap();
+        let (_, mut log, report, _) = reopen(&storage);
+        assert!(report.lost_tail.is_some());
+        let other = batch_of(2, 0, &[8, 9], 50);
+        assert_eq!(other.len(), batches[1].len());
+        log.append(other.clone()).unwrap();
+        (storage, [batches[0].clone(), other])
+    };
+    for lost in 0..build().0.unsynced_changes() {
+        let (storage, expected) = build();
+        storage.power_cut(Survivors::Without(lost));
+        let found = reopen(&storage).3;
+        assert_eq!(found, expected[..found.len().min(2)], "without change {lost}");
+    }
 }
 
 // covers LOG-3: damage below the recovery point is never cut; other partitions are not concerned
