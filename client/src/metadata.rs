@@ -37,7 +37,8 @@ pub(crate) struct MetadataCache {
 
 impl MetadataCache {
     /// Takes in the answer to a question for `asked`. A topic that was asked for and is not in the answer does not
-    /// exist. An older reign of a leader never replaces a newer one (TRN-4): brokers learn of changes at different times.
+    /// exist. An older reign of a leader never replaces a newer one (TRN-4): brokers learn of changes at different
+    /// times.
     ///
     /// # Errors
     /// What is wrong with the answer, in words.
@@ -99,8 +100,11 @@ mod tests {
     use headwater_protocol::ids::{ClusterId, PartitionEpoch};
     use headwater_protocol::messages::cluster::{BrokerMetadata, PartitionMetadata};
 
-    fn response(topics: &[(&str, u8, &[(u32, i32)])]) -> MetadataResponse {
-        let topic = |(name, id, partitions): &(&str, u8, &[(u32, i32)])| TopicMetadata {
+    /// Name, id, and leader and its epoch of each partition.
+    type Topic<'a> = (&'a str, u8, &'a [(u32, i32)]);
+
+    fn response(topics: &[Topic<'_>]) -> MetadataResponse {
+        let topic = |(name, id, partitions): &Topic<'_>| TopicMetadata {
             name: (*name).to_owned(),
             id: TopicId([*id; 16]),
             internal: false,

@@ -10,14 +10,15 @@
 //!    reason, or lost          │ are sent again: the same bytes, in the same order (IDP-2, IDP-6)
 //! ```
 //!
-//! When a batch is given up (refused for good, or past its delivery time-out), its sequence numbers are missing, or may
-//! be: a **hole**. The batches behind it are still sent with the bytes they have. Those that the broker then refuses
-//! because of the hole are certainly not in the log; once no outcome is open, the producer epoch of this partition rises
-//! by one, numbering starts over at 0, and they and all later ones go under the new epoch. A copy of the given-up batch
-//! that still travels can't be appended after that: its epoch is old (IDP-1, IDP-3; the idea of KIP-360).
+//! When a batch is given up (refused for good, or past its delivery time-out), its sequence numbers are missing, or
+//! may be: a **hole**. The batches behind it are still sent with the bytes they have. Those that the broker then
+//! refuses because of the hole are certainly not in the log; once no outcome is open, the producer epoch of this
+//! partition rises by one, numbering starts over at 0, and they and all later ones go under the new epoch. A copy of
+//! the given-up batch that still travels can't be appended after that: its epoch is old (IDP-1, IDP-3; the idea of
+//! KIP-360).
 //!
-//! All of this trusts the broker to notice a missing number. It can't for a producer id that it doesn't know (IDP-5): so
-//! until a batch was acknowledged, and again after a long rest, one batch at a time is in flight.
+//! All of this trusts the broker to notice a missing number. It can't for a producer id that it doesn't know (IDP-5):
+//! so until a batch was acknowledged, and again after a long rest, one batch at a time is in flight.
 
 use super::delivery::Completion;
 use crate::limits::{PARTITION_BATCHES_IN_FLIGHT_MAX, PRODUCER_ID_TRUST_MAX};
@@ -191,7 +192,8 @@ impl Window {
     }
 
     fn resend_place(&self) -> Option<usize> {
-        let waits = |entry: &Unresolved| !entry.in_flight && !(self.hole && entry.refused_for_hole);
+        let held_back = |entry: &Unresolved| self.hole && entry.refused_for_hole;
+        let waits = |entry: &Unresolved| !entry.in_flight && !held_back(entry);
         let place = self.unresolved.iter().position(waits)?;
         let followed = self.unresolved.iter().skip(place).any(|entry| entry.in_flight);
         let room = self.unresolved.iter().filter(|entry| entry.in_flight).count() < self.in_flight_max();

@@ -135,9 +135,6 @@ pub(crate) struct State {
     pub(crate) versions: Vec<(u16, u16, u16)>,
     pub(crate) topic_exists: bool,
     pub(crate) next_producer: i64,
-    pub(crate) produce_requests: u64,
-    pub(crate) open_produces_seen: usize,
-    open_produces: usize,
 }
 
 /// The peer.
@@ -161,9 +158,6 @@ impl Peer {
             versions: ApiKey::SUPPORTED.iter().map(|(api, low, high)| (*api as u16, *low, *high)).collect(),
             topic_exists: true,
             next_producer: 100,
-            produce_requests: 0,
-            open_produces_seen: 0,
-            open_produces: 0,
         };
         let mut peer = Self {
             state: Arc::new(Mutex::new(state)),
@@ -335,10 +329,6 @@ impl Session {
         let mut state = self.state.lock().unwrap();
         let then = state.then;
         let fault = state.faults.pop_front().unwrap_or(then);
-        state.produce_requests += 1;
-        state.open_produces += 1;
-        state.open_produces_seen = state.open_produces_seen.max(state.open_produces);
-        state.open_produces -= 1;
         match fault {
             Fault::LoseBeforeAppend => return Outcome::LoseConnection,
             Fault::Ignore => return Outcome::Silence,

@@ -269,6 +269,23 @@ fn a_partition_changes_its_lane_only_while_nothing_is_in_flight() {
 }
 
 #[test]
+fn while_old_batches_are_under_way_nothing_new_goes_to_either_leader() {
+    let mut bench = Bench::warm(config(), &[Some(1)]);
+    bench.core.take_effects();
+    bench.send(0, &[1; 1500], 0).unwrap();
+    let plan = bench.plan(0);
+    bench.core.apply_topic(&topic(&[Some(2)]));
+    let two = bench.core.take_effects().new_lanes[0].0;
+    bench.send(0, &[2; 1500], 0).unwrap();
+    let now = bench.start;
+    assert!(matches!(bench.core.next(ONE, now), Next::Wait(_)), "not to the old one");
+    assert!(matches!(bench.core.next(two, now), Next::Wait(_)), "not to the new one");
+    bench.answer(&plan, |_| Ok(1));
+    assert!(matches!(bench.core.next(ONE, now), Next::Wait(_)));
+    assert!(matches!(bench.core.next(two, now), Next::Send(_)));
+}
+
+#[test]
 fn a_passing_refusal_waits_a_little_before_the_next_try() {
     let mut bench = Bench::warm(config(), &[Some(1)]);
     bench.send(0, b"a", 0).unwrap();

@@ -102,7 +102,8 @@ impl Core {
         self.effects.wake.extend(to);
     }
 
-    /// Names of topics whose metadata should be asked for: an answer said so, or nobody leads a partition that has work.
+    /// Names of topics whose metadata should be asked for: an answer said so, or nobody leads a partition that has
+    /// work.
     pub(crate) fn stale_topics(&self) -> Vec<Arc<str>> {
         let leaderless = |partition: &&Partition| {
             let work = !partition.accumulator.is_empty() || !partition.window.is_empty();

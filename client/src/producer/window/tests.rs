@@ -308,8 +308,8 @@ impl Partition {
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(2000))]
 
-    /// Streams that deliver a part and then die, copies that arrive late, errors of every kind, time-outs: each batch is
-    /// in the log at most once, acknowledged ones exactly once, and what was acknowledged is in order.
+    /// Streams that deliver a part and then die, copies that arrive late, errors of every kind, time-outs: each batch
+    /// is in the log at most once, acknowledged ones exactly once, and what was acknowledged is in order.
     // covers IDP-1, IDP-2, IDP-3, IDP-6
     #[test]
     fn exactly_once_and_in_order_under_any_faults(
