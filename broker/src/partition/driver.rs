@@ -14,6 +14,7 @@ use super::shared::PartitionView;
 use crate::fail_point::{FailPoint, reached};
 use crate::metrics as names;
 use bytes::BytesMut;
+use headwater_core::invariant::Violation;
 use headwater_core::producer::{Admission, PartitionKind};
 use headwater_core::replica::{AppendFailure, Command, Event, Leader, Outcome, Proposal, Refusal, ReplyToken};
 use headwater_log::{FlushJob, FlushResult, Log, LogError};
@@ -62,6 +63,9 @@ pub enum DriverEvent {
     /// End once every partition has been released.
     Stop,
 }
+
+/// Pause before a flush that found the disk full is tried again.
+const FLUSH_RETRY_MS: u64 = 1000;
 
 /// A leader, its log and who waits for it.
 pub struct LedPartition {
@@ -171,17 +175,25 @@ impl LedPartition {
         }
     }
 
-    fn flushed(&mut self, now_ms: u64, result: FlushResult) {
+    /// Takes in a flush's result; whether the flush has to be tried again later.
+    fn flushed(&mut self, now_ms: u64, result: FlushResult) -> bool {
         self.flushing = false;
         match self.log.complete_flush(result) {
             Ok(durable) => {
                 metrics::counter!(names::FLUSHED_LOGS).increment(1);
                 self.leader.handle(now_ms, Event::Flushed { next_offset: durable.next_offset() });
+                false
+            }
+            // A file beside the log did not fit on the disk; nothing is lost and nothing is promised yet.
+            Err(error @ LogError::DiskFull(_)) => {
+                tracing::warn!(partition = %self.view.id, %error, "a flush waits for space");
+                true
             }
             Err(error) => {
                 // LOG-7: never again a promise from this directory.
                 tracing::error!(partition = %self.view.id, %error, "a flush failed: the data directory is out of use");
                 self.leader.handle(now_ms, Event::StorageFailed);
+                false
             }
         }
     }
@@ -204,6 +216,8 @@ pub struct PartitionDriver {
     partitions: HashMap<Slot, LedPartition>,
     touched: BTreeSet<Slot>,
     dirty: BTreeSet<Slot>,
+    /// Flushes to be tried again, by the time at which.
+    delayed: BTreeSet<(u64, Slot)>,
     stopping: bool,
 }
 
@@ -220,12 +234,23 @@ impl PartitionDriver {
         self.stopping && self.partitions.is_empty()
     }
 
+    /// When to call [`Self::turn`] though nothing happens.
+    #[must_use]
+    pub fn poll_deadline(&self) -> Option<u64> {
+        self.delayed.first().map(|(at_ms, _)| *at_ms)
+    }
+
     /// Carries out what follows from the events handled since the last turn. Gives the jobs of a flush round: all logs
     /// that became dirty since the last round are synced together.
     #[must_use = "nothing is durable before these have run"]
     pub fn turn(&mut self, now_ms: u64) -> Vec<(Slot, FlushJob)> {
         for slot in std::mem::take(&mut self.touched) {
             self.run_commands(now_ms, slot);
+        }
+        while self.poll_deadline().is_some_and(|at_ms| at_ms <= now_ms)
+            && let Some((_, slot)) = self.delayed.pop_first()
+        {
+            self.dirty.insert(slot);
         }
         let mut jobs = Vec::new();
         for slot in std::mem::take(&mut self.dirty) {
@@ -236,6 +261,14 @@ impl PartitionDriver {
             }
         }
         jobs
+    }
+
+    /// Checks the whole state of every leader, for tests and the simulator.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn invariants(&self) -> Result<(), Violation> {
+        self.partitions.values().try_for_each(|partition| partition.leader.invariants())
     }
 
     /// Takes in an event; what follows from it is carried out by [`Self::turn`]. `now_ms` must not go back.
@@ -254,7 +287,9 @@ impl PartitionDriver {
             },
             DriverEvent::Flushed(slot, result) => {
                 if let Some(partition) = self.partitions.get_mut(&slot) {
-                    partition.flushed(now_ms, result);
+                    if partition.flushed(now_ms, result) {
+                        self.delayed.insert((now_ms + FLUSH_RETRY_MS, slot));
+                    }
                     self.touched.insert(slot);
                 }
             }

@@ -10,6 +10,7 @@ use crate::metrics as names;
 use headwater_log::{FlushJob, FlushPool};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Drives until [`DriverEvent::Stop`] has come and every partition has been released. `number`: which driver this is.
 pub(super) fn run(number: usize, mailbox: &Receiver<DriverEvent>, flushes: &FlushPool<(usize, Slot)>) {
@@ -17,7 +18,8 @@ pub(super) fn run(number: usize, mailbox: &Receiver<DriverEvent>, flushes: &Flus
     let mut driver = PartitionDriver::new();
     let mut events = VecDeque::new();
     while !driver.has_ended() {
-        mailbox.receive_all(&mut events, None);
+        let wait = driver.poll_deadline().map(|at_ms| Duration::from_millis(at_ms.saturating_sub(clock.now_ms())));
+        mailbox.receive_all(&mut events, wait);
         let now_ms = clock.now_ms();
         for event in events.drain(..) {
             driver.handle(now_ms, event);

@@ -7,5 +7,7 @@ mod command_line;
 mod components;
 mod crash;
 mod documents;
+mod facts;
+mod one_build;
 mod processors;
 mod tidy;

@@ -1,0 +1,41 @@
+//! One build of every third-party crate: the demo's binary, the tests and the benches ask the same features of each,
+//! so that after one of them none of the others compiles wasmtime again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+/// Third-party crates (name and version) and the features that this selection of packages asks of them.
+fn features(selection: &[&str]) -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--target", "all", "--prefix", "none", "--format", "{p} [{f}]"])
+        .args(selection)
+        .current_dir(root)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let third_party = text.lines().filter(|line| !line.contains("(/") && !line.contains("(proc-macro)"));
+    let crates = third_party.filter_map(|line| line.trim_end_matches(" (*)").split_once(" ["));
+    let crates: BTreeMap<String, String> =
+        crates.map(|(name, features)| (name.to_owned(), features.to_owned())).collect();
+    assert!(crates.len() > 100, "cargo tree printed {} crates", crates.len());
+    crates
+}
+
+#[test]
+fn the_product_and_its_tests_share_every_third_party_crate() {
+    let product = features(&["--package", "headwater-cli", "--edges", "normal"]);
+    let others = [
+        features(&["--workspace", "--exclude", "headwater-tests", "--edges", "normal,dev"]),
+        features(&["--package", "headwater-tests", "--features", "fail-points", "--edges", "normal,dev"]),
+        features(&["--package", "headwater-tests", "--edges", "normal"]),
+    ];
+    for other in others {
+        for (name, asked) in &product {
+            let also = other.get(name);
+            assert_eq!(also, Some(asked), "{name}: name the features in the root manifest and in cli/Cargo.toml");
+        }
+    }
+}
