@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 const FILE_LINES_MAX: usize = 800;
 const LINE_COLUMNS_MAX: usize = 120;
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
 /// Every file below the workspace with one of these endings, build products and foreign files left out.
-fn files(endings: &[&str]) -> Vec<PathBuf> {
+pub(crate) fn files(endings: &[&str]) -> Vec<PathBuf> {
     fn walk(directory: &Path, endings: &[&str], found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(directory).unwrap().flatten() {
             let path = entry.path();
@@ -33,12 +33,12 @@ fn files(endings: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     path.strip_prefix(root()).unwrap().display().to_string()
 }
 
 /// Breaches of a rule, each as `file:line: what`.
-fn breaches(endings: &[&str], rule: impl Fn(&Path, &str) -> Option<String>) -> Vec<String> {
+pub(crate) fn breaches(endings: &[&str], rule: impl Fn(&Path, &str) -> Option<String>) -> Vec<String> {
     let mut found = Vec::new();
     for path in files(endings) {
         for (index, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
@@ -50,7 +50,7 @@ fn breaches(endings: &[&str], rule: impl Fn(&Path, &str) -> Option<String>) -> V
     found
 }
 
-fn assert_none(found: &[String]) {
+pub(crate) fn assert_none(found: &[String]) {
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
