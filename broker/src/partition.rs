@@ -212,8 +212,8 @@ impl Partitions {
     }
 
     /// Deletes what is left on disk of topics that a committed record deleted, and reports directories that metadata
-    /// does not know: those are left alone (RAFT-8). `others` are directories of the broker's own. Called once, before any
-    /// partition is opened.
+    /// does not know: those are left alone (RAFT-8). `others` are directories of the broker's own. Called once, before
+    /// any partition is opened.
     pub(crate) fn clean_up(&self, image: &ClusterImage, deleted: &BTreeSet<TopicId>, others: &[&str]) {
         open::clean_up(&self.place, image, deleted, others);
     }

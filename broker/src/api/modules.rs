@@ -39,7 +39,8 @@ impl Api {
             api.metadata.decide_blocking(|image| add_module(image, named))
         })
         .await?;
-        tracing::info!(name = described.name, version = described.version, digest = %described.digest, "module uploaded");
+        let (name, version) = (&described.name, &described.version);
+        tracing::info!(name, version, digest = %described.digest, "module uploaded");
         Ok(described)
     }
 

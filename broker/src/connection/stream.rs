@@ -39,6 +39,7 @@ pub(crate) async fn serve_stream(
     let mut in_flight = FuturesOrdered::new();
     let mut reading = true;
     while reading || !in_flight.is_empty() {
+        let has_room = in_flight.len() < REQUESTS_IN_FLIGHT_PER_STREAM_MAX;
         let limits = if peer.greeted.load(Ordering::Acquire) {
             FrameLimits::AUTHENTICATED
         } else {
@@ -55,7 +56,7 @@ pub(crate) async fn serve_stream(
                     drop(permit);
                 }
             }
-            frame = receive.next(&limits, budget), if reading && in_flight.len() < REQUESTS_IN_FLIGHT_PER_STREAM_MAX => {
+            frame = receive.next(&limits, budget), if reading && has_room => {
                 match frame {
                     Ok(Some(frame)) => in_flight.push_back(dispatch(api, peer, frame)),
                     Ok(None) => reading = false,

@@ -209,8 +209,8 @@ fn unreachable_state(view: &PartitionView, what: &str) {
     tracing::error!(partition = %view.id, what, "this broker has a bug");
 }
 
-/// Drives its share of a broker's partitions. Whoever owns it brings it events, calls [`Self::turn`] after them, runs the
-/// flush jobs that come out, and brings their results back as [`DriverEvent::Flushed`].
+/// Drives its share of a broker's partitions. Whoever owns it brings it events, calls [`Self::turn`] after them, runs
+/// the flush jobs that come out, and brings their results back as [`DriverEvent::Flushed`].
 #[derive(Default)]
 pub struct PartitionDriver {
     partitions: HashMap<Slot, LedPartition>,

@@ -1,7 +1,7 @@
 //! The thread around a [`PartitionDriver`]: its mailbox in front, the flush pool behind.
 //!
-//! It blocks on nothing but write(2), which may be slow when the kernel throttles dirty pages: that is why it is not one
-//! of the network's threads.
+//! It blocks on nothing but write(2), which may be slow when the kernel throttles dirty pages: that is why it is not
+//! one of the network's threads.
 
 use super::driver::{DriverEvent, PartitionDriver, Slot};
 use crate::clock::MonotonicClock;

@@ -143,7 +143,7 @@ fn durability(value: &str) -> Result<Durability, ApiError> {
             let meant = did_you_mean(other, ["fsync", "os"].into_iter());
             let other = quoted(other);
             Err(invalid(format!(
-                "{DURABILITY}={other:?}{meant}: it is fsync (replies wait for the disk) or os (a power cut may lose data)"
+                "{DURABILITY}={other:?}{meant}: it is fsync (answers wait for the disk) or os (a power cut may lose it)"
             )))
         }
     }

@@ -195,7 +195,8 @@ fn a_failed_sync_of_names_fails_all_who_wait_for_it() {
     assert_eq!(errors, [true, true]);
 }
 
-// covers LOG-7: whoever waits while a sync fails must not try again, as that would succeed without having synced anything
+// covers LOG-7: whoever waits while a sync fails must not try again, as that would succeed without having synced
+// anything
 #[test]
 fn a_failed_sync_of_names_is_not_tried_again() {
     let storage = MemoryStorage::new();

@@ -1,8 +1,9 @@
 //! Every command that a document prints is run, as printed, in the document's order, against a fresh broker.
 //!
-//! A block fenced as `sh` holds commands, one a line. `cargo xtask …` is what runs these tests, so it is only looked up;
-//! a broker is running already when `headwater dev` or `headwater broker` comes up. A command that would follow for ever
-//! (`headwater consume` without `--max-messages`) is interrupted, as a reader would, once it has printed something.
+//! A block fenced as `sh` holds commands, one a line. `cargo xtask …` is what runs these tests, so it is only looked
+//! up; a broker is running already when `headwater dev` or `headwater broker` comes up. A command that would follow for
+//! ever (`headwater consume` without `--max-messages`) is interrupted, as a reader would, once it has printed
+//! something.
 
 use crate::broker_process::{Broker, PATIENCE, headwater_binary, signal};
 use std::fs;

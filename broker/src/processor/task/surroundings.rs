@@ -1,5 +1,5 @@
-//! What a task needs of whoever runs it: partitions to read and write, and a guest. A broker gives it wasm; the simulator
-//! gives it processors that run natively.
+//! What a task needs of whoever runs it: partitions to read and write, and a guest. A broker gives it wasm; the
+//! simulator gives it processors that run natively.
 
 use super::TaskSetting;
 use super::driver::Failure;
