@@ -34,16 +34,23 @@ fn unzigzag(value: u64) -> i64 {
 }
 
 /// Bytes that [`put`] writes for `value`: 1 to 10, and at most 5 for a value in the range of `i32`.
+#[inline]
 pub fn encoded_bytes(value: i64) -> usize {
     let bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;
     bits.div_ceil(7)
 }
 
 /// Appends `value`. A value in the range of `i32` has the same form as varint and as varlong.
+#[inline]
 pub fn put(buffer: &mut BytesMut, value: i64) {
     let mut rest = zigzag(value);
     if rest < 0x80 {
         buffer.put_u8(rest as u8);
+        return;
+    }
+    // Most lengths and offset deltas. Written as a number: a slice of a length known only at run time is a call.
+    if rest < 0x4000 {
+        buffer.put_u16_le((rest & 0x7f | 0x80 | (rest >> 7) << 8) as u16);
         return;
     }
     let mut bytes = [0; VARLONG_BYTES_MAX];

@@ -74,6 +74,7 @@ impl BatchBuilder {
     /// [`BatchError::TooLarge`] and [`BatchError::TooManyRecords`] when the batch is full (build it, then append
     /// again), [`BatchError::Record`] when the record can't be written, [`BatchError::UnsupportedCompression`]. The
     /// batch is as it was.
+    #[inline]
     pub fn append(
         &mut self,
         timestamp: i64,
@@ -101,6 +102,7 @@ impl BatchBuilder {
     ///
     /// # Errors
     /// As [`Self::append`].
+    #[inline]
     pub fn append_raw_headers(
         &mut self,
         timestamp: i64,
@@ -164,16 +166,19 @@ impl BatchBuilder {
     }
 
     /// Records appended since the last build.
+    #[inline]
     pub fn record_count(&self) -> u32 {
         self.record_count
     }
 
     /// Whether there is nothing to build.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.record_count == 0
     }
 
     /// What the batch would have at most if it were built now, in bytes. 61 when it is empty.
+    #[inline]
     pub fn size_bytes(&self) -> usize {
         self.buffer.len().max(BATCH_HEADER_BYTES)
     }
@@ -271,10 +276,12 @@ impl fmt::Debug for BatchBuilder {
 }
 
 /// Bytes of a nullable byte string with its length in front.
+#[inline]
 fn encoded_bytes(bytes: Option<&[u8]>) -> usize {
     bytes.map_or(1, |bytes| varint::encoded_bytes(bytes.len() as i64).saturating_add(bytes.len()))
 }
 
+#[inline]
 fn put_nullable(buffer: &mut BytesMut, bytes: Option<&[u8]>) {
     match bytes {
         Some(bytes) => {
