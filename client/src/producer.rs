@@ -175,7 +175,7 @@ impl Producer {
         let timestamp = record.timestamp.unwrap_or_else(now_ms);
         loop {
             let taken = self.inner().with_core(|core| {
-                core.append(&record, timestamp, Instant::now())
+                core.append_with(&record, timestamp, Instant::now)
                     .map(|(completion, index)| completion.delivery(index, timestamp))
             });
             match taken {
@@ -194,7 +194,7 @@ impl Producer {
         let record = ProducerRecord::new(topic, key, value);
         let timestamp = now_ms();
         loop {
-            let taken = self.inner().with_core(|core| core.append(&record, timestamp, Instant::now()).map(drop));
+            let taken = self.inner().with_core(|core| core.append_with(&record, timestamp, Instant::now).map(drop));
             match taken {
                 Ok(()) => return Ok(()),
                 Err(trouble) => self.overcome(trouble, topic).await?,

@@ -27,6 +27,7 @@ use headwater_protocol::ids::TopicId;
 use headwater_protocol::messages::records::Acks;
 use headwater_protocol::partitioner::{KeylessSpread, partition_for_key};
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -167,7 +168,7 @@ struct InFlight {
 pub(crate) struct Core {
     config: CoreConfig,
     builders: Builders,
-    topics: HashMap<Arc<str>, Topic>,
+    topics: HashMap<Arc<str>, Topic, BuildHasherDefault<NameHasher>>,
     partitions: Vec<Partition>,
     free: Vec<PartitionIndex>,
     lanes: Vec<Lane>,
@@ -189,7 +190,7 @@ impl Core {
         Self {
             config,
             builders: Builders::new(config.compression),
-            topics: HashMap::new(),
+            topics: HashMap::default(),
             partitions: Vec::new(),
             free: Vec::new(),
             lanes: Vec::new(),
@@ -239,6 +240,16 @@ impl Core {
         record: &ProducerRecord<'_>,
         timestamp: i64,
         now: Instant,
+    ) -> Result<(&Arc<Completion>, u32), AppendError> {
+        self.append_with(record, timestamp, || now)
+    }
+
+    /// As [`Self::append`]; looks at the clock only where a batch begins.
+    pub(crate) fn append_with(
+        &mut self,
+        record: &ProducerRecord<'_>,
+        timestamp: i64,
+        now: impl FnOnce() -> Instant,
     ) -> Result<(&Arc<Completion>, u32), AppendError> {
         if self.closed {
             return Err(AppendError::Refused(ClientError::Closed));
@@ -491,6 +502,27 @@ impl Core {
             for request in &mut lane.in_flight {
                 request.batches.retain(|batch| *batch != item);
             }
+        }
+    }
+}
+
+/// FNV-1a. A topic's name is looked up for each record; names are the program's own, nobody attacks their table.
+struct NameHasher(u64);
+
+impl Default for NameHasher {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for NameHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
 }
