@@ -121,6 +121,7 @@ impl Log {
 
         let mut report = RecoveryReport { is_new, lost_tail, batches: scanned.batches, ..RecoveryReport::default() };
         report.foreign_names = files.foreign;
+        write_again(directory, &scanned)?;
         let segments = build_segments(storage, &path, scanned.segments, &scanned.scan, plan.end_offset, &mut report);
         let epochs = LeaderEpochs::reconcile(epochs, scanned.epochs, plan.end_offset);
         let start_offset = segments.first().map_or(0, |first| first.base_offset).max(point.start_offset);
@@ -242,6 +243,32 @@ fn scan_segments(
         scanned.first_timestamp = first_timestamp;
     }
     Ok(scanned)
+}
+
+/// Writes what lies above the recovery point once more, byte for byte where it is.
+///
+/// An earlier run may have seen a sync of it fail: the kernel then has the bytes in its cache, calls them clean, and the
+/// next sync succeeds without writing them (LOG-7). Only the death of the machine would tell. Written again they are dirty
+/// again, so that the next flush is a promise that holds.
+fn write_again(directory: &DataDirectory, scanned: &Scanned) -> Result<(), LogError> {
+    let recovery_point = scanned.scan.recovery_point;
+    for (base_offset, file, found) in &scanned.segments {
+        if found.next_offset <= recovery_point {
+            continue;
+        }
+        let good_bytes = found.index.covered_bytes();
+        let mut position = found.index.place_of(recovery_point.max(*base_offset)).position;
+        while position < good_bytes {
+            let left = usize::try_from(good_bytes - position).unwrap_or(usize::MAX);
+            let bytes = file.read_at(position, left.min(limits::COPY_BYTES_MAX)).map_err(LogError::of_storage)?;
+            if bytes.is_empty() {
+                break;
+            }
+            file.write_at(position, &[&bytes]).map_err(|error| directory.failed(error))?;
+            position += bytes.len() as u64;
+        }
+    }
+    Ok(())
 }
 
 /// Makes segments of what was scanned and stays; all but the last are sealed.

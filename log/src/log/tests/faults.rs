@@ -62,6 +62,35 @@ fn a_disk_that_is_full_at_a_roll_costs_nothing() {
     assert_eq!(reopen(&storage).3, batches);
 }
 
+// covers LOG-7: found by the simulator. A sync fails, the process is started anew on a machine that stays up: the page
+// cache still shows the bytes, calls them clean, and the new process's sync has nothing to write. What it then calls
+// durable must be durable all the same.
+#[test]
+fn what_a_failed_sync_left_in_the_cache_is_written_again_by_the_next_run() {
+    for fails_in_the_last in [false, true] {
+        let storage = MemoryStorage::new();
+        let directory = directory(&storage);
+        let (mut log, _) = open(&directory);
+        let mut batches = fill(&mut log, 2);
+        log.flush().unwrap();
+        directory.checkpoint().unwrap();
+        batches.extend(fill(&mut log, 6));
+        let segments = log.shared.segments();
+        assert!(segments.len() > 1, "the failure may concern a sealed segment, too");
+        let place = if fails_in_the_last { segments.len() - 1 } else { 0 };
+        let path = segments[place].file().path().to_str().unwrap();
+        storage.inject(Fault::new(Operation::Sync, path, FaultKind::InputOutput).times(1));
+        assert!(log.flush().is_err());
+        drop((log, directory));
+        let (directory, mut log, _, found) = reopen(&storage);
+        assert_eq!(found, batches, "the cache still shows all of it");
+        assert_eq!(log.flush().unwrap().next_offset(), log.log_end_offset());
+        drop((log, directory));
+        storage.power_cut(Survivors::None);
+        assert_eq!(reopen(&storage).3, batches, "what was called durable is there");
+    }
+}
+
 // covers LOG-7: fail-stop for the whole directory; a second try would "succeed" without the data
 #[test]
 fn a_failed_sync_stops_the_whole_directory() {
