@@ -94,6 +94,12 @@ impl<T> Receiver<T> {
 }
 
 impl<T> Receiver<T> {
+    /// Whether no event waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.queue.lock().events.is_empty()
+    }
+
     /// Takes the event that has waited longest, if there is one; never blocks.
     #[must_use]
     pub fn try_receive(&self) -> Option<T> {

@@ -193,6 +193,11 @@ impl Call<'_> {
     }
 }
 
+/// The api as metrics name it; numbers that nobody knows share one name, for a peer could send any.
+fn api_name(number: u16) -> String {
+    ApiKey::from_number(number).map_or_else(|| "unknown".to_owned(), |key| format!("{key:?}"))
+}
+
 fn ready(answer: Answer) -> Answering {
     Box::pin(std::future::ready(Some(answer)))
 }
@@ -200,7 +205,7 @@ fn ready(answer: Answer) -> Answering {
 fn answer<T: Serialize>(tag: FrameTag, reply: Reply<T>, body: Vec<Bytes>) -> Answer {
     if let Err(error) = &reply {
         let code = error.code.to_string();
-        metrics::counter!(names::REQUEST_ERRORS, "api" => tag.api.to_string(), "code" => code).increment(1);
+        metrics::counter!(names::REQUEST_ERRORS, "api" => api_name(tag.api), "code" => code).increment(1);
     }
     match encode_header(&reply) {
         Ok(header) => Answer { tag, header, body, permit: None },

@@ -66,6 +66,10 @@ impl Stream {
                 fed
             }
         });
+        // A producer that finds no broker when it starts gives up, as it should; one that found it waits for it.
+        broker.wait_until("the producer has delivered something", || {
+            broker.json(&["offsets", "lines"]).as_array().unwrap().iter().any(|found| found["offset"] != 0)
+        });
         Self { producer, ended, feeder }
     }
 

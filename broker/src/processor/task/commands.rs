@@ -164,7 +164,10 @@ impl<S: Surroundings> Instance<S> {
         metrics::counter!(names::STEPS, "processor" => processor.clone()).increment(1);
         metrics::counter!(names::PROCESSED_RECORDS, "processor" => processor.clone()).increment(records_in);
         metrics::counter!(names::EMITTED_RECORDS, "processor" => processor.clone()).increment(records_out);
-        metrics::counter!(names::GUEST_CPU_US, "processor" => processor).absolute(self.guest.cpu_us());
+        let cpu_us = self.guest.cpu_us();
+        metrics::counter!(names::GUEST_CPU_US, "processor" => processor)
+            .increment(cpu_us.saturating_sub(self.cpu_us_counted));
+        self.cpu_us_counted = cpu_us;
         // Past the trouble: back to full steps, gently.
         let records_max = self.setting.processor.limits.records_per_step_max as usize;
         self.records_max = self.records_max.saturating_mul(2).min(records_max);

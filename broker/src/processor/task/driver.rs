@@ -8,6 +8,7 @@ use super::{Mail, TaskSetting};
 use crate::clock::Now;
 use crate::mailbox::Sender;
 use crate::metrics as names;
+use crate::processor::host::TaskHost;
 use crate::processor::status::TaskStatus;
 use headwater_core::task::{StopReason, Task, TaskEvent};
 use headwater_protocol::messages::processor::{LogLevel, TaskError, TaskState};
@@ -45,8 +46,8 @@ enum Phase<S: Surroundings> {
     Failed(Option<Box<Instance<S>>>),
 }
 
-/// One task. Whoever owns it brings it the mails that come to the other end of `mails`, and calls [`Self::advance`] after
-/// them and whenever [`Self::deadline_ms`] has come.
+/// One task. Whoever owns it brings it the mails that come to the other end of `mails`, and calls [`Self::advance`]
+/// after them and whenever [`Self::deadline_ms`] has come.
 pub struct TaskDriver<S: Surroundings> {
     surroundings: Arc<S>,
     setting: Arc<TaskSetting>,
@@ -59,8 +60,8 @@ pub struct TaskDriver<S: Surroundings> {
 }
 
 impl<S: Surroundings> TaskDriver<S> {
-    /// A task that takes over at once. `mails` is where its mail shall be sent, `status` where it describes itself, `guest`
-    /// where it leaves the means to stop its guest.
+    /// A task that takes over at once. `mails` is where its mail shall be sent, `status` where it describes itself,
+    /// `guest` where it leaves the means to stop its guest.
     #[must_use]
     pub fn new(
         surroundings: Arc<S>,
@@ -97,6 +98,16 @@ impl<S: Surroundings> TaskDriver<S> {
         match &self.phase {
             Phase::Running(instance) => Some(&instance.task),
             Phase::Failed(instance) => instance.as_ref().map(|instance| &instance.task),
+            Phase::TakeOver { .. } => None,
+        }
+    }
+
+    /// The task's state, for checks between two calls; `None` while no instance runs.
+    #[must_use]
+    pub fn host(&self) -> Option<&Arc<Mutex<TaskHost>>> {
+        match &self.phase {
+            Phase::Running(instance) => Some(&instance.host),
+            Phase::Failed(instance) => instance.as_ref().map(|instance| &instance.host),
             Phase::TakeOver { .. } => None,
         }
     }

@@ -38,6 +38,8 @@ pub(super) struct Instance<S: Surroundings> {
     pub(super) records_max: usize,
     pub(super) records_in: u64,
     pub(super) records_out: u64,
+    /// CPU time that the metric has already.
+    pub(super) cpu_us_counted: u64,
     pub(super) mails: Sender<Mail>,
     news: Arc<AtomicBool>,
     listeners: Vec<(Arc<PartitionView>, u64)>,
@@ -60,6 +62,7 @@ pub(super) fn take_over<S: Surroundings>(
     let inputs: Vec<_> = inputs.collect::<Result<_, _>>()?;
 
     let (task, overlay) = replay(setting, changelog.view())?;
+    inputs.iter().try_for_each(|view| check_input(&task, view))?;
     let limits = HostLimits {
         output_bytes_per_step_max: processor.limits.output_bytes_per_step_max,
         log_lines_per_second_max: processor.limits.log_lines_per_second_max,
@@ -87,6 +90,7 @@ pub(super) fn take_over<S: Surroundings>(
         records_max: processor.limits.records_per_step_max as usize,
         records_in: 0,
         records_out: 0,
+        cpu_us_counted: 0,
         mails: mails.clone(),
         news,
         listeners,
@@ -104,6 +108,21 @@ fn listen(view: &PartitionView, mails: &Sender<Mail>, news: &Arc<AtomicBool>) ->
             mails.send_internal(Mail::News);
         }
     }))
+}
+
+/// STEP-5: what the task has read must be there. An input that lost its tail (`durability=os` and a power cut) would
+/// give the offsets that are in commits already to other records, and those would never be read.
+fn check_input(task: &Task, input: &PartitionView) -> Result<(), Failure> {
+    let position = task.positions().get(&input.id).map_or(0, |position| position.next_offset);
+    let end = input.reader().end_offset();
+    if position <= end {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "disk: the input {}-{} ends at offset {end}, this task has read up to {position}: the input lost records. \
+         Delete the processor and deploy it again to count anew",
+        input.topic_name, input.id.partition
+    )))
 }
 
 fn outputs(setting: &TaskSetting) -> Result<Vec<OutputTopic>, Failure> {
