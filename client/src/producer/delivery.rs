@@ -38,6 +38,11 @@ impl Completion {
         Arc::new(Self { partition, state: Mutex::default() })
     }
 
+    /// The batch's partition.
+    pub(crate) fn partition(&self) -> u32 {
+        self.partition
+    }
+
     /// Settles the batch and wakes who waits for it. Only the first outcome counts.
     pub(crate) fn complete(&self, outcome: Outcome) {
         let wakers = {

@@ -36,6 +36,8 @@ pub struct DrivenProducer {
 pub struct RecordOutcome {
     /// The caller's number of it.
     pub number: u64,
+    /// Its partition.
+    pub partition: u32,
     /// Its offset (`None` where no acknowledgement was asked for), or why it failed. A failed one may be in the log.
     pub offset: Result<Option<i64>, ClientError>,
 }
@@ -242,7 +244,7 @@ impl DrivenProducer {
         let (_, numbers) = self.open.remove(place);
         for (index, number) in (0_i64..).zip(numbers) {
             let offset = outcome.clone().map(|base| base.map(|base| base + index));
-            self.outcomes.push(RecordOutcome { number, offset });
+            self.outcomes.push(RecordOutcome { number, partition: completion.partition(), offset });
         }
     }
 }
