@@ -1,9 +1,9 @@
 //! How a client reaches its cluster.
 
-use crate::error::ClientError;
-use crate::limits::BROKER_ADDRESSES_MAX;
+use crate::error::{ClientError, Seconds};
+use crate::limits::{BROKER_ADDRESSES_MAX, SIGNS_OF_LIFE, SILENCE_TIMEOUT_MIN};
 use headwater_protocol::limits::CLIENT_NAME_BYTES_MAX;
-use headwater_transport::IdentityFiles;
+use headwater_transport::{IdentityFiles, TransportLimits};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +19,9 @@ pub struct ClientConfig {
     pub client_name: String,
     /// How long one attempt to connect to one address may take. Default 3 s.
     pub connect_timeout: Duration,
+    /// Silence after which a connection counts as lost: a broker that was killed says nothing, not even after it has
+    /// restarted. Live ones are asked for a sign of life several times within it. Default 5 s; brokers allow 30 s.
+    pub silence_timeout: Duration,
     /// How long a request may take, retries included; also how long a broker waits for `acks`. Default 30 s.
     pub request_timeout: Duration,
     /// First pause after a connection was lost or refused; doubles with each failure. Default 50 ms.
@@ -87,10 +90,22 @@ impl ClientConfig {
             tls,
             client_name: concat!("headwater-client/", env!("CARGO_PKG_VERSION")).to_owned(),
             connect_timeout: Duration::from_secs(3),
+            silence_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
             reconnect_backoff: Duration::from_millis(50),
             reconnect_backoff_max: Duration::from_secs(1),
             metadata_age_max: Duration::from_secs(300),
+        }
+    }
+
+    /// What this side grants and asks of a connection.
+    pub(crate) fn transport_limits(&self) -> TransportLimits {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
+        TransportLimits {
+            handshake_ms_max: ms(self.connect_timeout),
+            idle_ms_max: u32::try_from(ms(self.silence_timeout)).unwrap_or(u32::MAX),
+            keep_alive_ms: ms(self.silence_timeout / SIGNS_OF_LIFE),
+            ..TransportLimits::default()
         }
     }
 
@@ -107,6 +122,9 @@ impl ClientConfig {
         }
         if self.connect_timeout.is_zero() || self.request_timeout.is_zero() {
             return refuse("connect_timeout and request_timeout must be longer than 0".to_owned());
+        }
+        if self.silence_timeout < SILENCE_TIMEOUT_MIN {
+            return refuse(format!("silence_timeout must be at least {}", Seconds(SILENCE_TIMEOUT_MIN)));
         }
         if self.reconnect_backoff.is_zero() || self.reconnect_backoff > self.reconnect_backoff_max {
             return refuse("reconnect_backoff must be above 0 and at most reconnect_backoff_max".to_owned());
@@ -134,9 +152,19 @@ mod tests {
         let mut hasty = config(&["a:1"]);
         hasty.request_timeout = Duration::ZERO;
         assert!(hasty.check().is_err());
+        let mut nervous = config(&["a:1"]);
+        nervous.silence_timeout = Duration::from_millis(10);
+        assert!(nervous.check().unwrap_err().to_string().contains("silence_timeout"));
         let mut hot = config(&["a:1"]);
         hot.reconnect_backoff = Duration::ZERO;
         assert!(hot.check().is_err());
+    }
+
+    #[test]
+    fn a_silent_broker_is_asked_several_times_before_it_counts_as_lost() {
+        let limits = config(&["a:1"]).transport_limits();
+        assert_eq!((limits.handshake_ms_max, limits.idle_ms_max), (3000, 5000));
+        assert!(limits.keep_alive_ms * 3 < u64::from(limits.idle_ms_max));
     }
 
     #[test]

@@ -80,6 +80,12 @@ pub const EXPIRY_CHECK_PAUSE_MIN: Duration = Duration::from_millis(5);
 /// See [`EXPIRY_CHECK_PAUSE_MIN`].
 pub const EXPIRY_CHECK_PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// Shortest time after which silence may count as a lost connection.
+pub const SILENCE_TIMEOUT_MIN: Duration = Duration::from_millis(500);
+
+/// How many times within that time a silent connection is asked for a sign of life.
+pub const SIGNS_OF_LIFE: u32 = 4;
+
 /// Request bytes on one connection whose responses are open: below the 16 MiB window that a broker grants.
 pub const CONNECTION_REQUEST_BYTES_MAX: usize = 12 << 20;
 

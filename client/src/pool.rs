@@ -6,7 +6,7 @@ use crate::connection::BrokerConnection;
 use crate::error::ClientError;
 use crate::limits::BROKERS_MAX;
 use headwater_protocol::ids::{BrokerId, ClusterId};
-use headwater_transport::{ClientEndpoint, TransportLimits};
+use headwater_transport::ClientEndpoint;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,9 +61,8 @@ impl Pool {
         config.check()?;
         let first = config.brokers.first().map(String::as_str).unwrap_or_default();
         let tls = config.tls.load(first)?;
-        let handshake_ms_max = u64::try_from(config.connect_timeout.as_millis()).unwrap_or(u64::MAX).max(1);
-        let limits = TransportLimits { handshake_ms_max, ..TransportLimits::default() };
-        let endpoint = ClientEndpoint::new(&tls, limits).map_err(|error| ClientError::Config(error.to_string()))?;
+        let endpoint = ClientEndpoint::new(&tls, config.transport_limits())
+            .map_err(|error| ClientError::Config(error.to_string()))?;
         Ok(Self { config, endpoint, slots: Mutex::default(), routes: Mutex::default(), closed: AtomicBool::new(false) })
     }
 
