@@ -11,6 +11,7 @@ use bytes::Bytes;
 use headwater_client::{Client, ProducerConfig};
 use std::cell::{Cell, RefCell};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
@@ -60,7 +61,7 @@ struct Arena {
     runtime: Runtime,
     broker: Broker,
     client: Client,
-    quinn: PlainStreams,
+    quinn: Arc<PlainStreams>,
     topics: u32,
 }
 
@@ -70,7 +71,7 @@ pub(crate) fn run(options: &Options) -> Result<Vec<Figure>> {
     let broker = Broker::start(&scratch.path().join("broker"))?;
     let client = runtime.block_on(broker.connect())?;
     let quinn = runtime.block_on(PlainStreams::start(&scratch.path().join("tls")))?;
-    let mut arena = Arena { runtime, broker, client, quinn, topics: 0 };
+    let mut arena = Arena { runtime, broker, client, quinn: Arc::new(quinn), topics: 0 };
 
     let bytes = options.pick(128 << 20, 4 << 20);
     let mut figures = Vec::new();
@@ -88,12 +89,13 @@ fn against_quinn(options: &Options, arena: &mut Arena, load: &Load, name: String
     let arena = RefCell::new(arena);
     let mut produce = || Ok(rate(load, arena.borrow_mut().produce(load, "os")?));
     let mut plain = || Ok(rate(load, arena.borrow().send_plainly(load)?));
-    let samples = interleave(options.pick(9, 2), [&mut produce, &mut plain])?;
+    let mut without_copy = || Ok(rate(load, arena.borrow().send_without_copy(load)?));
+    let samples = interleave(options.pick(9, 2), [&mut produce, &mut plain, &mut without_copy])?;
     Ok(Figure {
         name,
         what: format!("client SDK, durability=os: {:.0} MB/s", samples.median(0)),
-        baseline: format!("quinn stream {:.0} MB/s", samples.median(1)),
-        value: samples.median_of(|[produced, plain]| produced / plain),
+        baseline: format!("quinn stream {:.0} MB/s (without a copy {:.0})", samples.median(1), samples.median(2)),
+        value: samples.median_of(|[produced, plain, _]| produced / plain),
         unit: "",
         goal: Goal::AtLeast(SHARE_OF_QUINN),
     })
@@ -153,6 +155,12 @@ impl Arena {
     }
 
     fn send_plainly(&self, load: &Load) -> Result<Duration> {
-        self.runtime.block_on(self.quinn.send(&load.batches))
+        let sending = Arc::clone(&self.quinn).send(load.values.clone(), load.bytes());
+        self.runtime.block_on(self.runtime.spawn(sending))?
+    }
+
+    fn send_without_copy(&self, load: &Load) -> Result<Duration> {
+        let sending = Arc::clone(&self.quinn).send_without_copy(load.batches.clone());
+        self.runtime.block_on(self.runtime.spawn(sending))?
     }
 }
