@@ -247,9 +247,9 @@ fn scan_segments(
 
 /// Writes what lies above the recovery point once more, byte for byte where it is.
 ///
-/// An earlier run may have seen a sync of it fail: the kernel then has the bytes in its cache, calls them clean, and the
-/// next sync succeeds without writing them (LOG-7). Only the death of the machine would tell. Written again they are dirty
-/// again, so that the next flush is a promise that holds.
+/// An earlier run may have seen a sync of it fail: the kernel then has the bytes in its cache, calls them clean, and
+/// the next sync succeeds without writing them (LOG-7). Only the death of the machine would tell. Written again they
+/// are dirty again, so that the next flush is a promise that holds.
 fn write_again(directory: &DataDirectory, scanned: &Scanned) -> Result<(), LogError> {
     let recovery_point = scanned.scan.recovery_point;
     for (base_offset, file, found) in &scanned.segments {
