@@ -173,11 +173,14 @@ impl<S: Surroundings> TaskDriver<S> {
         if instance.deadline_ms().is_some_and(|at| at <= now_ms) {
             instance.handle(now_ms, TaskEvent::Deadline);
         }
+        // What is durable settles before the next step is pushed on top: the overlay has room for as many steps as the
+        // protocol has under way, and no more.
+        let mut stopped = instance.run_commands(now_ms);
         let mut outcome = Ok(());
-        if running && !paused && instance.may_run() {
+        if stopped.is_none() && running && !paused && instance.may_run() {
             outcome = instance.run_step(now, &guest);
         }
-        let stopped = instance.run_commands(now_ms);
+        stopped = stopped.or_else(|| instance.run_commands(now_ms));
         instance.describe(&mut status.lock());
         match (stopped, outcome) {
             (Some(reason), _) => self.stopped(now, reason),
