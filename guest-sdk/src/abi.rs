@@ -5,7 +5,7 @@
 
 use crate::deployment;
 use crate::error;
-use crate::host::{Host, Page};
+pub use crate::host::{Host, Page};
 use crate::instance::Instance;
 use crate::log;
 use crate::processor::Processor;
