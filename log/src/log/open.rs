@@ -106,9 +106,13 @@ impl Log {
         }
         let files = files.unwrap_or_default();
         let point = registration.point.load();
-        let mut scanned = scan_segments(storage, &path, &files, config, visit)?;
-        scanned.scan.recovery_point = point.next_offset;
-        scanned.scan.start_offset = point.start_offset;
+        let scan = Scan {
+            recovery_point: point.next_offset,
+            start_offset: point.start_offset,
+            scanned: Vec::new(),
+            unscanned: Vec::new(),
+        };
+        let scanned = scan_segments(storage, &path, &files, scan, config, visit)?;
         let plan = recovery::plan(&scanned.scan).map_err(|loss| damage(&path, loss))?;
         let epochs_path = path.join(names::LEADER_EPOCHS);
         let epochs = checkpoint_file::read(storage, &epochs_path, LeaderEpochs::decode)?;
@@ -197,17 +201,14 @@ fn scan_segments(
     storage: &dyn Storage,
     path: &Path,
     files: &Files,
+    scan: Scan,
     config: LogConfig,
     visit: &mut dyn FnMut(&RecordBatch),
 ) -> Result<Scanned, LogError> {
-    let mut scanned = Scanned {
-        scan: Scan::default(),
-        segments: Vec::new(),
-        epochs: LeaderEpochs::default(),
-        first_timestamp: None,
-        batches: 0,
-    };
-    let mut expected = None;
+    // A log whose first segment is lost must not begin later and call what is left the whole of it.
+    let mut expected = files.segments.keys().next().map(|first| scan.start_offset.min(*first));
+    let mut scanned =
+        Scanned { scan, segments: Vec::new(), epochs: LeaderEpochs::default(), first_timestamp: None, batches: 0 };
     let mut is_faulty = false;
     for (&base_offset, &file_bytes) in &files.segments {
         if is_faulty {

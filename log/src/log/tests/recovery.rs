@@ -209,6 +209,21 @@ fn a_tail_above_the_recovery_point_is_cut() {
     assert_eq!(report.lost_tail.unwrap().bytes, 100);
 }
 
+// covers LOG-2: a power cut may take the first segment and leave a later one, when neither was synced
+#[test]
+fn what_lies_behind_a_lost_beginning_is_cut_off() {
+    let (storage, batches) = log_of(20, false);
+    storage.remove_file(&path_of(FIRST)).unwrap();
+    let later: Vec<String> = storage.list(&path_of("")).unwrap().into_iter().map(|entry| entry.name).collect();
+    let (_, mut log, report, found) = reopen(&storage);
+    assert!(found.is_empty(), "nothing of it may be handed on");
+    assert_eq!((log.log_start_offset(), log.log_end_offset()), (0, 0));
+    let lost = report.lost_tail.unwrap();
+    assert!(lost.reason.contains("where 0 is due"), "{}", lost.reason);
+    assert_eq!(lost.files.len(), later.iter().filter(|name| name.ends_with(".log")).count());
+    assert_eq!(fill(&mut log, 1), batches[..1], "the log begins anew");
+}
+
 #[test]
 fn a_log_of_garbage_is_empty_afterwards() {
     let (storage, _) = log_of(3, false);
