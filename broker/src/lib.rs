@@ -31,4 +31,4 @@ pub use config::{BrokerConfig, ClientAuthentication, ConfigError};
 pub use headwater_wasm_host::CompilerCommand;
 pub use identity::IdentityError;
 pub use module::COMPILE_SUBCOMMAND;
-pub use start::{RunningBroker, StartError, start};
+pub use start::{RunningBroker, StartError, make_data_directory, start};

@@ -11,7 +11,7 @@ use crate::module::{Modules, ModulesError};
 use crate::partition::{PartitionPlace, Partitions};
 use crate::processor::ProcessorManager;
 use headwater_core::cluster::{RegisterBroker, create_cluster, register_broker, stop_broker};
-use headwater_log::storage::{Storage, file::FileStorage};
+use headwater_log::storage::{Storage, file::FileStorage, make_directory};
 use headwater_log::{DataDirectory, LogError};
 use headwater_protocol::error::ApiError;
 use headwater_protocol::ids::{BrokerEpoch, BrokerId, ClusterId, IncarnationId};
@@ -277,9 +277,16 @@ impl Opened {
     }
 }
 
+/// Makes a data directory as [`start`] does: its name survives a power cut, and so do those of the directories above.
+///
+/// # Errors
+/// The disk's.
+pub fn make_data_directory(path: &Path) -> std::io::Result<()> {
+    make_directory(&FileStorage, path).map_err(|error| error.source)
+}
+
 fn open_data_directory(path: &Path, broker: BrokerId) -> Result<(DataDirectory, Identity), StartError> {
     let storage: Arc<dyn Storage> = Arc::new(FileStorage);
-    storage.create_directory(path).map_err(LogError::from)?;
     let directory = DataDirectory::open(Arc::clone(&storage), &path.join("logs"))?;
     let is_new = directory.partitions()?.is_empty();
     let identity = read_or_create(storage.as_ref(), path, broker, is_new)?;

@@ -6,7 +6,7 @@ use crate::format::names;
 use crate::format::points::{self, RecoveryPoint};
 use crate::health::DirectoryHealth;
 use crate::limits;
-use crate::storage::{Entry, EntryKind, Operation, Storage, StorageError, StorageLock};
+use crate::storage::{self, Entry, EntryKind, Operation, Storage, StorageError, StorageLock};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -91,7 +91,7 @@ impl DataDirectory {
     /// [`LogError::Locked`] when another process has it; [`LogError::Checkpoint`] when it was written by a newer
     /// version; else [`LogError::Storage`].
     pub fn open(storage: Arc<dyn Storage>, path: &Path) -> Result<Self, LogError> {
-        storage.create_directory(path).map_err(LogError::of_storage)?;
+        storage::make_directory(storage.as_ref(), path).map_err(LogError::of_storage)?;
         let lock = storage.lock(&path.join(names::LOCK)).map_err(|error| match error.source.kind() {
             std::io::ErrorKind::WouldBlock => LogError::Locked(path.to_path_buf()),
             _ => LogError::of_storage(error),
@@ -99,9 +99,6 @@ impl DataDirectory {
         let written = finish_removals(storage.as_ref(), path)?;
         // Names made before a crash of the process alone may never have been synced.
         storage.sync_directory(path)?;
-        if let Some(parent) = path.parent() {
-            storage.sync_directory(parent)?;
-        }
         let partitions = written.iter().map(|(name, point)| (name.clone(), Arc::new(PartitionPoint::of(*point))));
         let inner = Inner {
             health: Arc::new(DirectoryHealth::new(path)),

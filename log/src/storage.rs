@@ -60,6 +60,49 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     fn lock(&self, path: &Path) -> Result<Box<dyn StorageLock>, StorageError>;
 }
 
+/// Makes a directory, and those above it that are missing, so that all their names survive a power cut.
+///
+/// # Errors
+/// Of the first call that fails. What was made stays; another try goes on from there.
+pub fn make_directory(storage: &dyn Storage, path: &Path) -> Result<(), StorageError> {
+    let mut missing = Vec::new();
+    let mut lowest = None;
+    for directory in path.ancestors().filter(|path| !path.as_os_str().is_empty()) {
+        match storage.list(directory) {
+            Err(error) if error.is_not_found() => missing.push(directory),
+            // Whatever else may be wrong with it, the next call says so.
+            _ => {
+                lowest = Some(directory);
+                break;
+            }
+        }
+    }
+    // The lowest one that is there may be the last that an earlier run could make before it was killed.
+    if let Some(parent) = lowest.and_then(parent_of) {
+        match storage.sync_directory(parent) {
+            // Made by whoever administers the machine, not by us.
+            Err(error) if is_foreign(&error) => {}
+            synced => synced?,
+        }
+    }
+    for made in missing.into_iter().rev() {
+        storage.create_directory(made)?;
+        if let Some(parent) = parent_of(made) {
+            storage.sync_directory(parent)?;
+        }
+    }
+    // There by now; if not, this says why.
+    storage.create_directory(path)
+}
+
+fn parent_of(path: &Path) -> Option<&Path> {
+    path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+}
+
+fn is_foreign(error: &StorageError) -> bool {
+    matches!(error.source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
 /// An open file. Positions and lengths are in bytes.
 pub trait StorageFile: fmt::Debug + Send + Sync {
     /// Up to `bytes_max` bytes from `position`; fewer only where the file ends.

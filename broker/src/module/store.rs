@@ -1,6 +1,8 @@
 //! The content-addressed store of modules: `<data dir>/modules/<digest>.wasm`. Metadata says which digests count; a
 //! file without metadata is a leftover of an upload that never committed and is harmless.
 
+use headwater_log::storage::file::FileStorage;
+use headwater_log::storage::{Storage as _, make_directory};
 use headwater_protocol::ids::ModuleDigest;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
@@ -42,7 +44,10 @@ pub(crate) fn digest_of(bytes: &[u8]) -> ModuleDigest {
 impl ModuleStore {
     /// Opens the store in `directory`, which is made if it is missing.
     pub(crate) fn open(directory: PathBuf) -> Result<Self, ModuleStoreError> {
-        fs::create_dir_all(&directory).map_err(|source| ModuleStoreError::Io { path: directory.clone(), source })?;
+        let made = make_directory(&FileStorage, &directory);
+        // What an earlier run put there and was killed before it synced the name.
+        made.and_then(|()| FileStorage.sync_directory(&directory))
+            .map_err(|error| ModuleStoreError::Io { path: directory.clone(), source: error.source })?;
         Ok(Self { directory })
     }
 

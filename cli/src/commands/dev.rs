@@ -6,8 +6,8 @@ use crate::error::CliError;
 use crate::interrupt::Interrupt;
 use crate::output::{Format, pairs};
 use clap::Args;
-use headwater_broker::BrokerConfig;
 use headwater_broker::config::TlsConfig;
+use headwater_broker::{BrokerConfig, make_data_directory};
 use headwater_client::Context;
 use headwater_transport::{DevIdentities, create_dev_identities};
 use serde_json::json;
@@ -45,7 +45,7 @@ pub(crate) async fn run(arguments: &DevArguments, format: Format) -> Result<(), 
     let interrupt = Interrupt::listen()?;
     // Absolute, because log lines and `log-dirs` name it to people who are elsewhere.
     let data = &std::path::absolute(&arguments.data).map_err(CliError::io("find the working directory"))?;
-    std::fs::create_dir_all(data).map_err(CliError::io(format!("make the data directory {}", data.display())))?;
+    make_data_directory(data).map_err(CliError::io(format!("make the data directory {}", data.display())))?;
     let _lock = lock(data)?;
     let identities = create_dev_identities(&data.join("tls"))?;
     let broker = start_broker(config(arguments, data, &identities)).await?;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::storage::Open;
 use crate::storage::memory::{Fault, FaultKind, MemoryStorage, Survivors};
-use crate::testing::{CONFIG, DATA, NAME, directory, fill, open, path_of, reopen};
+use crate::testing::{CONFIG, DATA, NAME, directory, directory_on, fill, open, path_of, read_all, reopen};
 use crate::{Log, LogError};
 
 fn points(storage: &MemoryStorage) -> BTreeMap<String, RecoveryPoint> {
@@ -17,6 +17,25 @@ fn one_process_at_a_time_has_a_directory() {
     assert!(matches!(second, Err(LogError::Locked(_))), "{second:?}");
     drop(first);
     directory(&storage);
+}
+
+// covers LOG-6: also of the directories above it, and also when a run was killed between making one and syncing it
+#[test]
+fn the_name_of_a_directory_survives_with_what_is_in_it() {
+    let path = Path::new("/srv/headwater/one");
+    for killed_after in 0..6 {
+        let storage = MemoryStorage::new();
+        storage.halt_after(killed_after);
+        drop(DataDirectory::open(Arc::new(storage.clone()), path));
+        storage.clear_faults();
+        let directory = directory_on(Arc::new(storage.clone()), path);
+        let (mut log, _) = open(&directory);
+        let batches = fill(&mut log, 2);
+        log.flush().unwrap();
+        storage.power_cut(Survivors::None);
+        let (log, _) = open(&directory_on(Arc::new(storage.clone()), path));
+        assert_eq!(read_all(&log), batches, "killed after {killed_after} changes");
+    }
 }
 
 #[test]
