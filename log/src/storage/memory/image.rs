@@ -71,6 +71,8 @@ impl Image {
 
     /// Makes one change. A node that the change names but a power cut has lost comes into being empty.
     pub(super) fn apply(&mut self, change: &Change) {
+        // Not only of links: the name of a node may survive by its rename alone.
+        self.newest_id = self.newest_id.max(change.node());
         match change {
             Change::Write { file, position, bytes } => {
                 let contents = self.files.entry(*file).or_default();
@@ -84,7 +86,6 @@ impl Image {
                 self.files.entry(*file).or_default().resize(bytes, 0);
             }
             Change::Link { directory, name, node, is_directory } => {
-                self.newest_id = self.newest_id.max(*node);
                 if *is_directory {
                     self.directories.entry(*node).or_default();
                 } else {
@@ -129,6 +130,16 @@ impl Change {
             Self::Write { .. } | Self::Truncate { .. } => false,
             Self::Link { directory, .. } | Self::Unlink { directory, .. } => *directory == node,
             Self::Rename { from_directory, to_directory, .. } => *from_directory == node || *to_directory == node,
+        }
+    }
+
+    /// The newest node that it names.
+    fn node(&self) -> NodeId {
+        match self {
+            Self::Write { file, .. } | Self::Truncate { file, .. } => *file,
+            Self::Link { directory, node, .. } => *directory.max(node),
+            Self::Unlink { directory, .. } => *directory,
+            Self::Rename { from_directory, to_directory, node, .. } => *from_directory.max(to_directory).max(node),
         }
     }
 

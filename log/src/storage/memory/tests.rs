@@ -63,6 +63,16 @@ fn a_name_is_lost_without_a_sync_of_its_directory() {
 }
 
 #[test]
+fn a_file_whose_name_survived_by_a_rename_alone_is_no_other_file() {
+    let storage = MemoryStorage::new();
+    file_with(&storage, "f", b"abc").sync().unwrap();
+    storage.rename(&path("f"), &path("g")).unwrap();
+    storage.power_cut(Survivors::Without(0));
+    file_with(&storage, "h", b"other");
+    assert_eq!(storage.contents(&path("g")), Some(b"abc".to_vec()));
+}
+
+#[test]
 fn removals_and_renames_that_were_not_synced_are_undone() {
     let storage = MemoryStorage::new();
     file_with(&storage, "f", b"abc").sync().unwrap();
