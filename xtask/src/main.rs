@@ -5,7 +5,8 @@
 //! xtask ─────┼─ modules ── modules/* → components, by `headwater module build`
 //!            ├─ demo ───── broker, word count, real texts, every count compared
 //!            ├─ test ───── setup, then all tests
-//!            └─ bench ──── ratios from one run
+//!            ├─ bench ──── ratios from one run
+//!            └─ sim ────── the simulator
 //! ```
 
 mod bench;
@@ -13,6 +14,7 @@ mod command;
 mod demo;
 mod modules;
 mod setup;
+mod sim;
 mod test;
 mod word_count;
 mod workspace;
@@ -44,6 +46,13 @@ enum Task {
         /// Only benchmarks whose names contain this
         filter: Option<String>,
     },
+    /// Run the simulator: `cargo xtask sim --seeds 100`; see docs/simulation.md
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// What the simulator is told; --help lists it
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Build modules/* into components and print where they are
     Modules,
     /// Only find or install a compiler for wasm guests
@@ -56,6 +65,10 @@ fn main() -> ExitCode {
     let result = match arguments.task {
         Task::Demo => demo::run(setup),
         Task::Test { filter } => test::run_all(setup, filter.as_deref()),
+        Task::Sim { arguments } => match sim::run(&arguments) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Task::Bench { filter } => bench::run_all(setup, filter.as_deref()),
         Task::Modules => modules::build_all(setup).map(|directory| println!("{}", directory.display())),
         Task::Setup => setup::guest_compiler(setup).map(|compiler| println!("guests are built with {compiler}")),

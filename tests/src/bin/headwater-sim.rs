@@ -1,0 +1,104 @@
+//! Runs the simulator: see `docs/simulation.md`.
+
+use clap::Parser;
+use headwater_tests::sim::campaign::{Campaign, Summary};
+use headwater_tests::sim::run::{Options, Outcome, run};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Runs the product's deciding code, logs and loops under faults, all drawn from a seed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask sim",
+    after_help = "Examples:
+  cargo xtask sim --seeds 2000                   two thousand seeds on all cores
+  cargo xtask sim --seeds 100000 --minutes 10    as many as ten minutes allow
+  cargo xtask sim --seed 17                      one seed, every event printed
+  cargo xtask sim --seeds 50 --from 4000         seeds 4000 to 4049
+
+Exit codes: 0 all hold, 1 a seed fails, 2 the command line is wrong.
+docs/simulation.md says how to read what is printed."
+)]
+struct Arguments {
+    /// How many seeds to run.
+    #[arg(long, value_name = "N", value_parser = seeds, required_unless_present = "seed", conflicts_with = "seed")]
+    seeds: Option<u64>,
+    /// The first of them.
+    #[arg(long, value_name = "SEED", default_value = "0", value_parser = seed, conflicts_with = "seed")]
+    from: u64,
+    /// Begin no seed after this many minutes.
+    #[arg(long, value_name = "M", value_parser = clap::value_parser!(u64).range(1..=10_000), conflicts_with = "seed")]
+    minutes: Option<u64>,
+    /// Run this seed alone and print every event to standard error.
+    #[arg(long, value_name = "SEED", value_parser = seed)]
+    seed: Option<u64>,
+    /// With --seed: print the outcome only.
+    #[arg(long, requires = "seed")]
+    quiet: bool,
+    /// How many seeds run at a time [default: one a core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Go on after a seed that fails, and report all that do.
+    #[arg(long, conflicts_with = "seed")]
+    keep_going: bool,
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "a seed is a whole number from 0 to 18446744073709551615".to_owned())
+}
+
+fn seeds(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) => Err("no seeds would prove nothing: give at least 1".to_owned()),
+        Ok(seeds) => Ok(seeds),
+        Err(_) => Err("how many seeds is a whole number from 1 on".to_owned()),
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.seed {
+        Some(seed) => replay(seed, arguments.quiet),
+        None => campaign(&arguments),
+    }
+}
+
+fn replay(seed: u64, quiet: bool) -> ExitCode {
+    let outcome = run(seed, Options { prints: !quiet, ..Options::default() });
+    println!("seed {seed}: hash {:016x}, {} events", outcome.hash, outcome.events);
+    report(&outcome)
+}
+
+fn campaign(arguments: &Arguments) -> ExitCode {
+    let seeds = arguments.seeds.unwrap_or(1);
+    let mut campaign = Campaign::new(arguments.from, seeds);
+    campaign.threads = arguments.threads.map_or(campaign.threads, usize::from);
+    campaign.until = arguments.minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
+    campaign.goes_on = arguments.keep_going;
+    // Draws nothing when standard error is no terminal.
+    let bar = ProgressBar::new(seeds);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds {per_sec} {eta} {msg}") {
+        bar.set_style(style);
+    }
+    let summary: Summary = campaign.run(&|outcome| {
+        bar.inc(1);
+        if outcome.violation.is_some() {
+            bar.set_message(format!("seed {} fails", outcome.seed));
+        }
+    });
+    bar.finish_and_clear();
+    println!("{summary}");
+    let codes: Vec<ExitCode> = summary.failures.iter().map(report).collect();
+    codes.into_iter().next().unwrap_or(ExitCode::SUCCESS)
+}
+
+fn report(outcome: &Outcome) -> ExitCode {
+    let Some(violation) = &outcome.violation else { return ExitCode::SUCCESS };
+    for line in &outcome.last {
+        eprintln!("{line}");
+    }
+    println!("seed {} fails: {violation}", outcome.seed);
+    println!("replay it: cargo xtask sim --seed {}", outcome.seed);
+    ExitCode::FAILURE
+}
