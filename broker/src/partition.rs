@@ -138,7 +138,8 @@ impl Partitions {
         all
     }
 
-    /// Opens what metadata says is ours and closes, then deletes, what metadata no longer has. Blocks.
+    /// Opens what metadata says is ours, has it go by its topic's settings, and closes, then deletes, what metadata no
+    /// longer has. Blocks.
     pub(crate) fn reconcile(&self, image: &ClusterImage) {
         let _one_at_a_time = self.reconciling.lock();
         let gone: Vec<_> =
@@ -146,6 +147,11 @@ impl Partitions {
         self.delete(gone);
         self.failed.write().retain(|id, _| image.partition(*id).is_some());
         let wanted = open::wanted(image, self.broker);
+        for opening in &wanted {
+            if let Some(handle) = self.led.read().get(&opening.id) {
+                handle.configure(&opening.settings);
+            }
+        }
         let missing: Vec<_> = {
             let (led, failed) = (self.led.read(), self.failed.read());
             wanted.into_iter().filter(|open| !led.contains_key(&open.id) && !failed.contains_key(&open.id)).collect()

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use headwater_protocol::error::{ApiError, ErrorCode};
 use headwater_protocol::ids::{BrokerId, TopicId};
 use headwater_protocol::limits::MODULE_BYTES_MAX;
-use headwater_protocol::messages::cluster::{MetadataRequest, MetadataResponse, TopicMetadata};
+use headwater_protocol::messages::cluster::{MetadataRequest, MetadataResponse, SettingMetadata, TopicMetadata};
 use headwater_protocol::messages::module::{
     DeleteModuleRequest, DescribeModuleRequest, ListModulesRequest, ModuleDescription, UploadModuleRequest,
 };
@@ -18,7 +18,8 @@ use headwater_protocol::messages::processor::{
 };
 use headwater_protocol::messages::records::{FoundOffset, ListOffsetsRequest, OffsetSpec};
 use headwater_protocol::messages::topic::{
-    CreateTopicsRequest, CreatedTopic, DeleteTopicsRequest, DescribeLogDirsRequest, DescribeLogDirsResponse, NewTopic,
+    AlterTopicRequest, CreateTopicsRequest, CreatedTopic, DeleteTopicsRequest, DescribeLogDirsRequest,
+    DescribeLogDirsResponse, NewTopic,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,6 +69,14 @@ impl Admin {
             self.shared.forget_topic(name);
         }
         Ok(response.topics)
+    }
+
+    /// Changes settings of a topic; answers with all that it has afterwards.
+    ///
+    /// # Errors
+    /// See [`Admin`]; `InvalidConfig` says what is wrong with which setting, and nothing was changed.
+    pub async fn alter_topic(&self, request: &AlterTopicRequest) -> Result<Vec<SettingMetadata>, ClientError> {
+        Ok(self.shared.call(Target::Any, request).await?.settings)
     }
 
     /// Brokers, and the named topics or all. A name that isn't in the answer doesn't exist. `include_internal` adds

@@ -31,6 +31,7 @@ fn is_repeatable(api: ApiKey) -> bool {
         ApiKey::Produce
         | ApiKey::CreateTopics
         | ApiKey::DeleteTopics
+        | ApiKey::AlterTopic
         | ApiKey::UploadModule
         | ApiKey::DeleteModule
         | ApiKey::DeployProcessor

@@ -41,4 +41,4 @@ pub use record::{
     MetadataRecord, ModuleAdded, ModuleReference, ProcessorDeployed, RecordError, ReplicaAssignment, TopicCreated,
 };
 pub use settings::{Durability, TopicSettings};
-pub use topics::{CreateTopic, TopicDefaults, create_topic, delete_topic};
+pub use topics::{CreateTopic, TopicDefaults, alter_topic, create_topic, delete_topic};

@@ -84,6 +84,13 @@ pub enum Event {
         /// One past the last offset it holds.
         next_offset: i64,
     },
+    /// The topic's settings changed.
+    Configured {
+        /// What counts as held from now on. What was accepted under `os` stays committed.
+        durability: Durability,
+        /// In-sync replicas that acks = all and the high watermark need from now on.
+        min_insync_replicas: u16,
+    },
     /// The data directory failed (LOG-7): whatever has not been answered never will be otherwise.
     StorageFailed,
     /// The broker stops: refuse what comes, finish what is here.

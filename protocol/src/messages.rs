@@ -38,6 +38,8 @@ pub enum ApiKey {
     DeleteTopics = 11,
     /// Sizes of partitions in data directories.
     DescribeLogDirs = 12,
+    /// Changes settings of a topic.
+    AlterTopic = 13,
     /// Stores a module.
     UploadModule = 20,
     /// Names, versions and digests.
@@ -72,6 +74,7 @@ impl ApiKey {
         (Self::CreateTopics, 0, 0),
         (Self::DeleteTopics, 0, 0),
         (Self::DescribeLogDirs, 0, 0),
+        (Self::AlterTopic, 0, 0),
         (Self::UploadModule, 0, 0),
         (Self::ListModules, 0, 0),
         (Self::DescribeModule, 0, 0),

@@ -2,12 +2,13 @@
 
 use super::{Api, TOPICS_PER_REQUEST_MAX, check_count};
 use crate::metadata::blocking;
-use headwater_core::cluster::{CreateTopic, TopicDefaults, create_topic, delete_topic};
+use headwater_core::cluster::{CreateTopic, TopicDefaults, alter_topic, create_topic, delete_topic};
 use headwater_protocol::error::{ApiError, ErrorCode};
 use headwater_protocol::ids::TopicId;
 use headwater_protocol::messages::topic::{
-    CreateTopicsRequest, CreateTopicsResponse, CreatedTopic, DeleteTopicsRequest, DeleteTopicsResponse,
-    DescribeLogDirsRequest, DescribeLogDirsResponse, LogDirectory, LogDirectoryPartition, NewTopic,
+    AlterTopicRequest, AlterTopicResponse, CreateTopicsRequest, CreateTopicsResponse, CreatedTopic,
+    DeleteTopicsRequest, DeleteTopicsResponse, DescribeLogDirsRequest, DescribeLogDirsResponse, LogDirectory,
+    LogDirectoryPartition, NewTopic,
 };
 use std::sync::Arc;
 
@@ -66,6 +67,20 @@ impl Api {
             let topics = request.names.iter().map(delete).collect();
             api.partitions.reconcile(&api.metadata.image());
             Ok(DeleteTopicsResponse { topics })
+        })
+        .await
+    }
+
+    /// Changes settings of a topic; when this answers, its partitions go by them.
+    pub(crate) async fn alter_topic(
+        self: Arc<Self>,
+        request: AlterTopicRequest,
+    ) -> Result<AlterTopicResponse, ApiError> {
+        let api = Arc::clone(&self);
+        blocking(move || {
+            let settings = api.metadata.decide_blocking(|image| alter_topic(image, &request))?;
+            api.partitions.reconcile(&api.metadata.image());
+            Ok(AlterTopicResponse { settings })
         })
         .await
     }

@@ -18,7 +18,9 @@ use headwater_protocol::messages::processor::{
 use headwater_protocol::messages::records::{
     Acks, FetchRequest, InitProducerIdRequest, ListOffsetsRequest, ProduceRequest,
 };
-use headwater_protocol::messages::topic::{CreateTopicsRequest, DeleteTopicsRequest, DescribeLogDirsRequest};
+use headwater_protocol::messages::topic::{
+    AlterTopicRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeLogDirsRequest,
+};
 use headwater_protocol::messages::{ApiKey, Reply, Request};
 use headwater_transport::{BudgetPermit, Frame, FrameTag};
 use serde::Serialize;
@@ -73,6 +75,7 @@ fn route(api: &Arc<Api>, peer: &Arc<Peer>, key: ApiKey, tag: FrameTag, frame: Fr
         ApiKey::InitProducerId => call.simple(async |api, _: InitProducerIdRequest| api.init_producer_id().await),
         ApiKey::CreateTopics => call.simple(async |api, request: CreateTopicsRequest| api.create_topics(request).await),
         ApiKey::DeleteTopics => call.simple(async |api, request: DeleteTopicsRequest| api.delete_topics(request).await),
+        ApiKey::AlterTopic => call.simple(async |api, request: AlterTopicRequest| api.alter_topic(request).await),
         ApiKey::DescribeLogDirs => {
             call.simple(async |api, request: DescribeLogDirsRequest| api.describe_log_dirs(request).await)
         }

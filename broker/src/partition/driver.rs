@@ -10,10 +10,12 @@
 //!
 //! It has neither thread nor queue: those are the shell's (`driver_thread`), or the simulator's.
 
+use super::open::log_config;
 use super::shared::PartitionView;
 use crate::fail_point::{FailPoint, reached};
 use crate::metrics as names;
 use bytes::BytesMut;
+use headwater_core::cluster::TopicSettings;
 use headwater_core::invariant::Violation;
 use headwater_core::producer::{Admission, PartitionKind};
 use headwater_core::replica::{AppendFailure, Command, Event, Leader, Outcome, Proposal, Refusal, ReplyToken};
@@ -56,6 +58,8 @@ pub enum DriverEvent {
     Propose(Slot, ProposedBatch),
     /// A flush job ended.
     Flushed(Slot, FlushResult),
+    /// The topic's settings changed.
+    Configure(Slot, Box<TopicSettings>),
     /// A processor is deleted: partitions need not remember its tasks (STEP-11).
     ForgetProcessor(ProcessorNumber),
     /// Stop leading: finish what is here, then hand the log to `then`.
@@ -103,6 +107,15 @@ impl LedPartition {
         self.pending.insert(token, Pending { batch: Some(bytes), permit, reply });
         let proposal = Proposal { token, header, bytes: length, acks, admission };
         self.leader.handle(now_ms, Event::Propose(proposal));
+    }
+
+    fn configure(&mut self, now_ms: u64, settings: &TopicSettings) {
+        // Metadata takes no setting that the log would refuse.
+        if let Err(error) = self.log.set_config(log_config(settings)) {
+            tracing::error!(partition = %self.view.id, %error, "a setting does not fit the log: this broker has a bug");
+        }
+        let TopicSettings { durability, min_insync_replicas, .. } = *settings;
+        self.leader.handle(now_ms, Event::Configured { durability, min_insync_replicas });
     }
 
     /// Runs every command; returns whether the log wants to be flushed.
@@ -290,6 +303,12 @@ impl PartitionDriver {
                     if partition.flushed(now_ms, result) {
                         self.delayed.insert((now_ms + FLUSH_RETRY_MS, slot));
                     }
+                    self.touched.insert(slot);
+                }
+            }
+            DriverEvent::Configure(slot, settings) => {
+                if let Some(partition) = self.partitions.get_mut(&slot) {
+                    partition.configure(now_ms, &settings);
                     self.touched.insert(slot);
                 }
             }

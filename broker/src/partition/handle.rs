@@ -4,6 +4,8 @@ use super::driver::{DriverEvent, ProposedBatch, Slot};
 use super::open::Opening;
 use super::shared::PartitionView;
 use crate::mailbox::{SendError, Sender};
+use arc_swap::ArcSwap;
+use headwater_core::cluster::TopicSettings;
 use headwater_log::Log;
 use headwater_protocol::error::{ApiError, ErrorCode};
 use std::sync::Arc;
@@ -14,15 +16,15 @@ pub struct PartitionHandle {
     driver: Sender<DriverEvent>,
     view: Arc<PartitionView>,
     internal: bool,
-    batch_bytes_max: usize,
+    settings: ArcSwap<TopicSettings>,
 }
 
 impl PartitionHandle {
     /// A handle on the partition `slot` that the driver behind `driver` leads.
     #[must_use]
     pub fn new(slot: Slot, driver: Sender<DriverEvent>, view: Arc<PartitionView>, opening: &Opening) -> Self {
-        let batch_bytes_max = opening.settings.max_message_bytes as usize;
-        Self { slot, driver, view, internal: opening.internal, batch_bytes_max }
+        let settings = ArcSwap::from_pointee(opening.settings.clone());
+        Self { slot, driver, view, internal: opening.internal, settings }
     }
 
     /// What can be read.
@@ -40,7 +42,15 @@ impl PartitionHandle {
     /// Bytes of the largest batch it takes.
     #[must_use]
     pub fn batch_bytes_max(&self) -> usize {
-        self.batch_bytes_max
+        self.settings.load().max_message_bytes as usize
+    }
+
+    /// Goes by the topic's settings from now on, if they are others than before.
+    pub fn configure(&self, settings: &TopicSettings) {
+        if **self.settings.load() != *settings {
+            self.settings.store(Arc::new(settings.clone()));
+            self.driver.send_internal(DriverEvent::Configure(self.slot, Box::new(settings.clone())));
+        }
     }
 
     /// Hands a batch to the partition's driver. The outcome comes through `proposed.reply`, once.

@@ -68,6 +68,12 @@ pub(super) fn directory_name(id: TopicPartition) -> String {
     id.to_string()
 }
 
+/// A topic's settings as its logs go by them.
+pub(super) fn log_config(settings: &TopicSettings) -> LogConfig {
+    let TopicSettings { segment_bytes, segment_ms, .. } = *settings;
+    LogConfig { segment_bytes, segment_ms, ..LogConfig::default() }
+}
+
 /// Opens the log and begins to lead it.
 ///
 /// # Errors
@@ -75,9 +81,8 @@ pub(super) fn directory_name(id: TopicPartition) -> String {
 pub fn open(place: &PartitionPlace, opening: &Opening) -> Result<LedPartition, OpenError> {
     let mut producers = Producers::new(opening.kind);
     let mut leader_epoch = None;
-    let config = LogConfig { segment_bytes: opening.settings.segment_bytes, ..LogConfig::default() };
     let name = directory_name(opening.id);
-    let (mut log, report) = Log::open(&place.directory, &name, config, &mut |batch| {
+    let (mut log, report) = Log::open(&place.directory, &name, log_config(&opening.settings), &mut |batch| {
         let header = batch.header();
         producers.observe(header, header.base_offset);
         leader_epoch = Some(LeaderEpoch(header.partition_leader_epoch));

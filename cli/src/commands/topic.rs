@@ -9,8 +9,8 @@ use clap::{Args, Subcommand};
 use headwater_client::{Admin, ClientError};
 use headwater_protocol::error::{ApiError, ErrorCode};
 use headwater_protocol::ids::BrokerId;
-use headwater_protocol::messages::cluster::TopicMetadata;
-use headwater_protocol::messages::topic::{CreatedTopic, NewTopic};
+use headwater_protocol::messages::cluster::{SettingMetadata, TopicMetadata};
+use headwater_protocol::messages::topic::{AlterTopicRequest, CreatedTopic, NewTopic};
 use serde_json::{Value, json};
 
 /// Words of `headwater topic`.
@@ -40,6 +40,8 @@ Examples:
         #[arg(long)]
         all_settings: bool,
     },
+    /// Change settings of a topic that is in use.
+    Alter(AlterArguments),
     /// Delete topics and all their records.
     #[command(after_help = "\
 Examples:
@@ -81,6 +83,26 @@ pub(crate) struct CreateArguments {
     dry_run: bool,
 }
 
+/// Words of `headwater topic alter`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headwater topic alter lines --set durability=os --set segment.bytes=67108864
+  headwater topic alter lines --delete segment.bytes")]
+pub(crate) struct AlterArguments {
+    /// Setting to set; may be repeated. `topic describe --all-settings` shows what there is.
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = parse_setting, required_unless_present = "delete")]
+    set: Vec<(String, String)>,
+    /// Setting that gets its default back; may be repeated.
+    #[arg(long, short, value_name = "NAME")]
+    delete: Vec<String>,
+    /// Name of the topic.
+    topic: String,
+    /// Check everything, change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
 pub(crate) async fn run(command: TopicCommand, global: &GlobalOptions) -> Result<(), CliError> {
     let client = connect(global).await?;
     let (admin, format) = (client.admin(), global.format);
@@ -88,6 +110,7 @@ pub(crate) async fn run(command: TopicCommand, global: &GlobalOptions) -> Result
         TopicCommand::Create(arguments) => create(&admin, arguments, format).await,
         TopicCommand::List { internal } => list(&admin, internal, format).await,
         TopicCommand::Describe { topic, all_settings } => describe(&admin, &topic, all_settings, format).await,
+        TopicCommand::Alter(arguments) => alter(&admin, arguments, format).await,
         TopicCommand::Delete { topics, if_exists } => delete(&admin, topics, if_exists, format).await,
     };
     client.close().await;
@@ -172,19 +195,19 @@ fn description(topic: &TopicMetadata) -> Value {
             })
         })
         .collect();
-    let settings: Vec<Value> = topic
-        .settings
-        .iter()
-        .map(|setting| json!({"name": setting.name, "value": setting.value, "set_on_topic": setting.set_on_topic}))
-        .collect();
     json!({
         "name": topic.name,
         "id": topic.id.to_string(),
         "internal": topic.internal,
         "replication_factor": replication_factor(topic),
         "partitions": partitions,
-        "settings": settings,
+        "settings": settings_document(&topic.settings),
     })
+}
+
+fn settings_document(settings: &[SettingMetadata]) -> Vec<Value> {
+    let document = |setting: &SettingMetadata| json!({"name": setting.name, "value": setting.value, "set_on_topic": setting.set_on_topic});
+    settings.iter().map(document).collect()
 }
 
 fn description_text(topic: &TopicMetadata, all_settings: bool) -> String {
@@ -204,17 +227,29 @@ fn description_text(topic: &TopicMetadata, all_settings: bool) -> String {
         vec![number.to_string(), leader, epoch, ids(&partition.replicas), ids(&partition.isr)]
     });
     let partitions = table(&["partition", "leader", "epoch", "replicas", "isr"], &[0, 1, 2], rows);
-    let rows: Vec<Vec<String>> = topic
-        .settings
-        .iter()
-        .filter(|setting| all_settings || setting.set_on_topic)
-        .map(|setting| {
-            let origin = if setting.set_on_topic { "topic" } else { "default" };
-            vec![setting.name.clone(), setting.value.clone(), origin.to_owned()]
-        })
-        .collect();
-    let settings = if rows.is_empty() { String::new() } else { table(&["setting", "value", "from"], &[], rows) };
-    format!("{facts}\n\n{partitions}\n\n{settings}")
+    format!("{facts}\n\n{partitions}\n\n{}", settings_text(&topic.settings, all_settings))
+}
+
+/// Each value, and where it comes from; nothing if there is none.
+fn settings_text(settings: &[SettingMetadata], all: bool) -> String {
+    let row = |setting: &SettingMetadata| {
+        let origin = if setting.set_on_topic { "topic" } else { "default" };
+        vec![setting.name.clone(), setting.value.clone(), origin.to_owned()]
+    };
+    let rows: Vec<_> = settings.iter().filter(|setting| all || setting.set_on_topic).map(row).collect();
+    if rows.is_empty() { String::new() } else { table(&["setting", "value", "from"], &[], rows) }
+}
+
+async fn alter(admin: &Admin, arguments: AlterArguments, format: Format) -> Result<(), CliError> {
+    let AlterArguments { topic: name, set, delete, dry_run } = arguments;
+    let request = AlterTopicRequest { name, set, delete, validate_only: dry_run };
+    let settings = admin.alter_topic(&request).await?;
+    let name = request.name;
+    let document = json!({"name": name, "altered": !dry_run, "settings": settings_document(&settings)});
+    format.print(&document, || {
+        let done = if dry_run { "would have these settings" } else { "has these settings now" };
+        format!("topic {name} {done}:\n\n{}", settings_text(&settings, true))
+    })
 }
 
 async fn delete(admin: &Admin, names: Vec<String>, if_exists: bool, format: Format) -> Result<(), CliError> {
@@ -239,7 +274,7 @@ async fn delete(admin: &Admin, names: Vec<String>, if_exists: bool, format: Form
 mod tests {
     use super::*;
     use headwater_protocol::ids::{LeaderEpoch, PartitionEpoch, TopicId};
-    use headwater_protocol::messages::cluster::{PartitionMetadata, SettingMetadata};
+    use headwater_protocol::messages::cluster::PartitionMetadata;
 
     fn topic() -> TopicMetadata {
         let partition = |leader| PartitionMetadata {

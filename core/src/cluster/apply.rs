@@ -115,6 +115,7 @@ impl ClusterImage {
             MetadataRecord::ProcessorDeployed(deployed) => self.processor_deployed(deployed),
             MetadataRecord::ProcessorPaused { processor, paused } => self.processor_paused(*processor, *paused),
             MetadataRecord::ProcessorDeleted { processor } => self.processor_deleted(*processor),
+            MetadataRecord::TopicAltered { topic, settings } => self.topic_altered(*topic, settings),
         }
     }
 
@@ -201,6 +202,14 @@ impl ClusterImage {
         Arc::make_mut(&mut self.topic_names).insert(Arc::clone(&name), *id);
         let topic = TopicImage { id: *id, name, internal: *internal, settings, partitions };
         Arc::make_mut(&mut self.topics).insert(*id, Arc::new(topic));
+        Ok(())
+    }
+
+    fn topic_altered(&mut self, id: TopicId, settings: &[(String, String)]) -> Result<(), ApplyError> {
+        let topic = Arc::make_mut(&mut self.topics).get_mut(&id).ok_or(ApplyError::UnknownTopic(id))?;
+        let settings = TopicSettings::parse(settings, topic.internal, topic.replication_factor())
+            .map_err(|error| ApplyError::InvalidTopic { name: topic.name.to_string(), why: error.message })?;
+        Arc::make_mut(topic).settings = settings;
         Ok(())
     }
 

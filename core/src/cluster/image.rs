@@ -72,6 +72,14 @@ pub struct TopicImage {
     pub partitions: Vec<PartitionImage>,
 }
 
+impl TopicImage {
+    /// Replicas of the partition that has the fewest.
+    pub fn replication_factor(&self) -> u16 {
+        let replicas = self.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or(0);
+        u16::try_from(replicas).unwrap_or(u16::MAX)
+    }
+}
+
 /// A partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PartitionImage {

@@ -84,6 +84,13 @@ pub enum MetadataRecord {
         /// The processor.
         processor: ProcessorNumber,
     },
+    /// A topic's settings changed.
+    TopicAltered {
+        /// The topic.
+        topic: TopicId,
+        /// (name, value) of all settings that the topic sets itself from now on.
+        settings: Vec<(String, String)>,
+    },
 }
 
 /// A new topic.

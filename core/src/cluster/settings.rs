@@ -29,13 +29,15 @@ const DURABILITY: &str = "durability";
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 const SEGMENT_BYTES: &str = "segment.bytes";
+const SEGMENT_MS: &str = "segment.ms";
 
 /// In name order: what [`TopicSettings::describe`] promises.
-const NAMES: [&str; 4] = [DURABILITY, MAX_MESSAGE_BYTES, MIN_INSYNC_REPLICAS, SEGMENT_BYTES];
+const NAMES: [&str; 5] = [DURABILITY, MAX_MESSAGE_BYTES, MIN_INSYNC_REPLICAS, SEGMENT_BYTES, SEGMENT_MS];
 
 const SEGMENT_BYTES_DEFAULT: u64 = 1 << 30;
 /// A segment must hold the largest batch; offsets in its index are 31 bits.
 const SEGMENT_BYTES_RANGE: (u64, u64) = (1 << 20, (1 << 31) - 1);
+const SEGMENT_MS_DEFAULT: u64 = 7 * 24 * 60 * 60 * 1000;
 const MAX_MESSAGE_BYTES_MIN: u64 = 1 << 10;
 /// From this replication factor on, two replicas must be in sync by default.
 const REPLICATION_FACTOR_SAFE: u16 = 3;
@@ -47,6 +49,8 @@ pub struct TopicSettings {
     pub durability: Durability,
     /// `segment.bytes`: bytes after which a log begins a new segment.
     pub segment_bytes: u64,
+    /// `segment.ms`: milliseconds of record time after which a log begins a new segment.
+    pub segment_ms: u64,
     /// `max.message.bytes`: bytes of the largest batch.
     pub max_message_bytes: u32,
     /// `min.insync.replicas`.
@@ -62,6 +66,7 @@ impl TopicSettings {
         Self {
             durability: Durability::Fsync,
             segment_bytes: SEGMENT_BYTES_DEFAULT,
+            segment_ms: SEGMENT_MS_DEFAULT,
             max_message_bytes: u32::try_from(max_message_bytes).unwrap_or(u32::MAX),
             min_insync_replicas: if replication_factor >= REPLICATION_FACTOR_SAFE { 2 } else { 1 },
             set_on_topic: [false; NAMES.len()],
@@ -79,11 +84,7 @@ impl TopicSettings {
             return Err(invalid(format!("{} settings are more than {}", pairs.len(), limits::SETTINGS_MAX)));
         }
         for (name, value) in pairs {
-            let Some(place) = NAMES.iter().position(|known| known == name) else {
-                let meant = did_you_mean(name, NAMES.iter().copied());
-                let known = NAMES.join(", ");
-                return Err(invalid(format!("no setting {:?}{meant}; the settings are {known}", quoted(name))));
-            };
+            let place = place(name)?;
             if std::mem::replace(&mut settings.set_on_topic[place], true) {
                 return Err(invalid(format!("{name} is given twice")));
             }
@@ -92,12 +93,44 @@ impl TopicSettings {
         Ok(settings)
     }
 
+    /// These settings with the (name, value) pairs of `set` in place of what was there, and the defaults for the names
+    /// in `delete`.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]; also a name that is both set and deleted.
+    pub fn altered(
+        &self,
+        set: &[(String, String)],
+        delete: &[String],
+        internal: bool,
+        replication_factor: u16,
+    ) -> Result<Self, ApiError> {
+        if set.len().saturating_add(delete.len()) > limits::SETTINGS_MAX {
+            return Err(invalid(format!("more than {} settings at once", limits::SETTINGS_MAX)));
+        }
+        for name in delete {
+            place(name)?;
+            if set.iter().any(|(other, _)| other == name) {
+                return Err(invalid(format!("{name} is both set and deleted")));
+            }
+        }
+        let stays = |name: &String| !delete.contains(name) && !set.iter().any(|(other, _)| other == name);
+        let mut pairs = self.overrides();
+        pairs.retain(|(name, _)| stays(name));
+        pairs.extend_from_slice(set);
+        Self::parse(&pairs, internal, replication_factor)
+    }
+
     fn set(&mut self, name: &str, value: &str, replication_factor: u16) -> Result<(), ApiError> {
         match name {
             DURABILITY => self.durability = durability(value)?,
             SEGMENT_BYTES => {
                 let why = "it holds the largest batch, and positions in it are 31 bits";
                 self.segment_bytes = number(name, value, SEGMENT_BYTES_RANGE, why)?;
+            }
+            SEGMENT_MS => {
+                let why = "a segment spans some time";
+                self.segment_ms = number(name, value, (1, i64::MAX.unsigned_abs()), why)?;
             }
             MAX_MESSAGE_BYTES => {
                 let range = (MAX_MESSAGE_BYTES_MIN, INTERNAL_BATCH_BYTES_MAX as u64);
@@ -121,6 +154,7 @@ impl TopicSettings {
             self.max_message_bytes.to_string(),
             self.min_insync_replicas.to_string(),
             self.segment_bytes.to_string(),
+            self.segment_ms.to_string(),
         ];
         let described = NAMES.into_iter().zip(values).zip(self.set_on_topic);
         described
@@ -133,6 +167,15 @@ impl TopicSettings {
         let set = self.describe().into_iter().filter(|setting| setting.set_on_topic);
         set.map(|setting| (setting.name, setting.value)).collect()
     }
+}
+
+/// Where a setting stands in [`NAMES`].
+fn place(name: &str) -> Result<usize, ApiError> {
+    NAMES.iter().position(|known| *known == name).ok_or_else(|| {
+        let meant = did_you_mean(name, NAMES.iter().copied());
+        let known = NAMES.join(", ");
+        invalid(format!("no setting {:?}{meant}; the settings are {known}", quoted(name)))
+    })
 }
 
 fn durability(value: &str) -> Result<Durability, ApiError> {

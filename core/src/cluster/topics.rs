@@ -7,7 +7,8 @@ use super::{BrokerImage, BrokerState, ClusterImage, Decision, MetadataRecord, To
 use crate::limits;
 use headwater_protocol::error::{ApiError, ErrorCode};
 use headwater_protocol::ids::{DirectoryId, TopicId};
-use headwater_protocol::messages::topic::{CreatedTopic, NewTopic};
+use headwater_protocol::messages::cluster::SettingMetadata;
+use headwater_protocol::messages::topic::{AlterTopicRequest, CreatedTopic, NewTopic};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -169,6 +170,29 @@ pub fn delete_topic(image: &ClusterImage, name: &str) -> Result<Decision<TopicId
         return Err(ApiError::new(ErrorCode::TopicInUse, message));
     }
     Ok(Decision { records: vec![MetadataRecord::TopicDeleted { topic: topic.id }], answer: topic.id })
+}
+
+/// Changes settings of a topic: sets some, gives others their default back. Answers with the settings it then has.
+///
+/// # Errors
+/// `UnknownTopicOrPartition`; `InternalTopic`; `InvalidConfig` with what is wrong and what would be right. Then nothing changes.
+pub fn alter_topic(
+    image: &ClusterImage,
+    request: &AlterTopicRequest,
+) -> Result<Decision<Vec<SettingMetadata>>, ApiError> {
+    let topic = image.find_topic(&request.name)?;
+    if topic.internal {
+        let message = format!("topic {:?} is internal; its settings are the broker's", topic.name);
+        return Err(ApiError::new(ErrorCode::InternalTopic, message));
+    }
+    let AlterTopicRequest { set, delete, .. } = request;
+    let settings = topic.settings.altered(set, delete, topic.internal, topic.replication_factor())?;
+    let answer = settings.describe();
+    if settings == topic.settings || request.validate_only {
+        return Ok(Decision { records: Vec::new(), answer });
+    }
+    let record = MetadataRecord::TopicAltered { topic: topic.id, settings: settings.overrides() };
+    Ok(Decision { records: vec![record], answer })
 }
 
 impl ClusterImage {

@@ -2,7 +2,6 @@
 
 use super::leader::{Leader, Mode};
 use super::waiting::Condition;
-use crate::cluster::Durability;
 use crate::invariant::{Violation, holds};
 use crate::limits;
 
@@ -25,16 +24,13 @@ impl Leader {
     }
 
     fn commit_invariants(&self) -> Result<(), Violation> {
-        let own = match self.durability {
-            Durability::Fsync => self.durable_end,
-            Durability::Os => self.log_end,
-        };
+        let own = self.held();
+        holds(self.held_by_os <= self.log_end, "only what was written was accepted")?;
         holds(self.high_watermark <= own, "what is committed, this replica holds as durably as asked (LOG-1)")?;
         holds(self.progress.acknowledged(self.local) == Some(own), "the leader counts its own copy")?;
         let committed = self.progress.committed().unwrap_or(i64::MIN);
         holds(committed <= self.high_watermark, "the high watermark has reached what all in-sync replicas hold")?;
-        let dirty = self.durability == Durability::Fsync && self.durable_end < self.log_end;
-        holds(!dirty || self.flush_wanted, "a dirty log is waiting for its flush")
+        holds(!self.is_dirty() || self.flush_wanted, "a dirty log is waiting for its flush")
     }
 
     fn order_invariants(&self) -> Result<(), Violation> {

@@ -37,6 +37,8 @@ pub struct Leader {
     pub(super) local: BrokerId,
     pub(super) leader_epoch: LeaderEpoch,
     pub(super) durability: Durability,
+    /// Offsets below it were accepted when the topic had `durability=os`: they count as held, synced or not.
+    pub(super) held_by_os: i64,
     pub(super) mode: Mode,
     pub(super) log_start: i64,
     pub(super) high_watermark: i64,
@@ -78,6 +80,7 @@ impl Leader {
             local: config.local,
             leader_epoch: config.leader_epoch,
             durability: config.durability,
+            held_by_os: log_start,
             mode: Mode::Open,
             log_start,
             high_watermark: log_start,
@@ -115,6 +118,7 @@ impl Leader {
             Event::Acknowledged { replica, leader_epoch, next_offset } => {
                 self.acknowledged(replica, leader_epoch, next_offset);
             }
+            Event::Configured { durability, min_insync_replicas } => self.configured(durability, min_insync_replicas),
         }
     }
 
@@ -226,8 +230,8 @@ impl Leader {
         assert!(next_offset <= self.log_end, "what was never written can't be durable");
         self.durable_end = self.durable_end.max(next_offset);
         self.flush_wanted = false;
-        self.want_flush();
         self.release(Condition::Durable);
+        self.want_flush();
         self.advance();
     }
 
@@ -239,6 +243,16 @@ impl Leader {
         }
     }
 
+    fn configured(&mut self, durability: Durability, min_insync_replicas: u16) {
+        if self.durability == Durability::Os {
+            self.held_by_os = self.log_end;
+        }
+        self.durability = durability;
+        self.progress.need(min_insync_replicas);
+        self.want_flush();
+        self.advance();
+    }
+
     fn storage_failed(&mut self) {
         self.mode = Mode::Failed;
         self.drop_on_their_way();
@@ -248,20 +262,29 @@ impl Leader {
     }
 
     fn want_flush(&mut self) {
-        let dirty = self.durability == Durability::Fsync && self.durable_end < self.log_end;
-        if dirty && !self.flush_wanted {
+        if self.is_dirty() && !self.flush_wanted {
             self.flush_wanted = true;
             self.commands.push_back(Command::Flush);
         }
     }
 
+    /// Whether somebody waits for the disk: the topic, or a reply that was promised what is on it.
+    pub(super) fn is_dirty(&self) -> bool {
+        let asked = self.durability == Durability::Fsync || !self.waiting.queue(Condition::Durable).is_empty();
+        asked && self.durable_end < self.log_end
+    }
+
+    /// One past the last offset that this replica holds as durably as the topic asks (LOG-1).
+    pub(super) fn held(&self) -> i64 {
+        match self.durability {
+            Durability::Fsync => self.durable_end.max(self.held_by_os),
+            Durability::Os => self.log_end,
+        }
+    }
+
     /// Moves the high watermark to what the in-sync replicas hold (REP-5); it never falls.
     fn advance(&mut self) {
-        let held = match self.durability {
-            Durability::Fsync => self.durable_end,
-            Durability::Os => self.log_end,
-        };
-        self.progress.acknowledge(self.local, held);
+        self.progress.acknowledge(self.local, self.held());
         let Some(committed) = self.progress.committed().filter(|committed| *committed > self.high_watermark) else {
             return;
         };

@@ -23,6 +23,11 @@ impl Progress {
         Self { members, members_min: usize::from(members_min) }
     }
 
+    /// How many members acks = all and the high watermark need from now on.
+    pub(super) fn need(&mut self, members_min: u16) {
+        self.members_min = usize::from(members_min);
+    }
+
     pub(super) fn contains(&self, broker: BrokerId) -> bool {
         self.members.iter().any(|member| member.broker == broker)
     }

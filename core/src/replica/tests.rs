@@ -35,8 +35,8 @@ struct Partition {
     leader: Leader,
     durability: Durability,
     kind: PartitionKind,
-    /// What was proposed and not answered.
-    open: BTreeMap<ReplyToken, Proposal>,
+    /// What was proposed and not answered, and the topic's durability at that time.
+    open: BTreeMap<ReplyToken, (Proposal, Durability)>,
     /// `Append` commands not carried out.
     in_hand: VecDeque<InHand>,
     /// What is written.
@@ -96,7 +96,7 @@ impl Partition {
             match command {
                 Command::Append { token, base_offset, leader_epoch } => {
                     assert_eq!(leader_epoch, EPOCH);
-                    self.in_hand.push_back(InHand { proposal: self.open[&token], base_offset });
+                    self.in_hand.push_back(InHand { proposal: self.open[&token].0, base_offset });
                 }
                 Command::Flush => {
                     assert!(!self.flush_wanted, "asked once until flushed");
@@ -115,7 +115,7 @@ impl Partition {
 
     /// Whatever an answer says must be true at this moment.
     fn answered(&mut self, token: ReplyToken, outcome: Outcome) {
-        let proposal = self.open.remove(&token).expect("each proposal is answered once");
+        let (proposal, durability) = self.open.remove(&token).expect("each proposal is answered once");
         let until = match outcome {
             Outcome::Appended { base_offset, next_offset } => {
                 assert_eq!(self.batch_at(base_offset), Some(&proposal.header), "an answer's batch is in the log");
@@ -132,7 +132,7 @@ impl Partition {
             _ if from_task => self.high_watermark, // covers STEP-10
             Acks::All => self.high_watermark,
             // covers LOG-1
-            Acks::Leader if self.durability == Durability::Fsync => self.durable_end,
+            Acks::Leader if durability == Durability::Fsync => self.durable_end,
             Acks::Leader | Acks::None => self.log_end,
         };
         assert!(until <= reached, "{proposal:?} was told {outcome:?} too early");
@@ -148,7 +148,7 @@ impl Partition {
         let token = ReplyToken(self.next_token);
         self.next_token += 1;
         let proposal = Proposal { token, header, bytes: 100, acks, admission };
-        self.open.insert(token, proposal);
+        self.open.insert(token, (proposal, self.durability));
         self.handle(Event::Propose(proposal));
         token.0
     }
@@ -187,6 +187,11 @@ impl Partition {
         self.flush_wanted = false;
         self.durable_end = self.durable_end.max(upto);
         self.handle(Event::Flushed { next_offset: upto });
+    }
+
+    fn configure(&mut self, durability: Durability) {
+        self.durability = durability;
+        self.handle(Event::Configured { durability, min_insync_replicas: 1 });
     }
 
     fn write_and_flush(&mut self) {

@@ -147,6 +147,15 @@ fn topics() -> Vec<Sample> {
     let created = CreateTopicsResponse { topics: vec![Ok(CreatedTopic { id: TOPIC, partitions: 4 }), Err(error())] };
     let delete = DeleteTopicsRequest { names: vec!["words".into()] };
     let deleted = DeleteTopicsResponse { topics: vec![Ok(TOPIC), Err(error())] };
+    let alter = AlterTopicRequest {
+        name: "words".into(),
+        set: vec![("durability".into(), "os".into())],
+        delete: vec!["segment.ms".into()],
+        validate_only: true,
+    };
+    let altered = AlterTopicResponse {
+        settings: vec![SettingMetadata { name: "durability".into(), value: "os".into(), set_on_topic: true }],
+    };
     let directories = DescribeLogDirsResponse {
         broker: BrokerId(1),
         directories: vec![LogDirectory {
@@ -164,7 +173,7 @@ fn topics() -> Vec<Sample> {
         }],
     };
     let describe = DescribeLogDirsRequest { topics: None };
-    [exchange(create, created), exchange(delete, deleted), exchange(describe, directories)]
+    [exchange(create, created), exchange(delete, deleted), exchange(alter, altered), exchange(describe, directories)]
         .into_iter()
         .flatten()
         .collect()

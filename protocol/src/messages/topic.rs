@@ -1,5 +1,6 @@
 //! Topics and the disk they take.
 
+use super::cluster::SettingMetadata;
 use super::request;
 use crate::error::ApiError;
 use crate::ids::{BrokerId, DirectoryId, TopicId};
@@ -58,6 +59,27 @@ pub struct DeleteTopicsResponse {
     pub topics: Vec<Result<TopicId, ApiError>>,
 }
 request!(DeleteTopicsRequest, DeleteTopics, 0, DeleteTopicsResponse);
+
+/// Changes settings of a topic.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AlterTopicRequest {
+    /// The topic.
+    pub name: String,
+    /// (name, value) of settings to set.
+    pub set: Vec<(String, String)>,
+    /// Names of settings that get their default back.
+    pub delete: Vec<String>,
+    /// Check everything, change nothing.
+    pub validate_only: bool,
+}
+
+/// The topic's settings after the change.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AlterTopicResponse {
+    /// All of them, by name.
+    pub settings: Vec<SettingMetadata>,
+}
+request!(AlterTopicRequest, AlterTopic, 0, AlterTopicResponse);
 
 /// Asks for the size of partitions on disk.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -144,7 +144,12 @@ impl Broker {
 
     /// Runs a command that must fail; returns its exit code and standard error.
     pub(crate) fn run_failing(&self, arguments: &[impl AsRef<OsStr>]) -> (i32, String) {
-        let output = finish(self.command(arguments), "");
+        self.run_failing_with_input(arguments, "")
+    }
+
+    /// As [`Self::run_failing`], with `input` on its standard input.
+    pub(crate) fn run_failing_with_input(&self, arguments: &[impl AsRef<OsStr>], input: &str) -> (i32, String) {
+        let output = finish(self.command(arguments), input);
         assert!(!output.status.success(), "succeeded: {}", failure(&output, arguments));
         (output.status.code().unwrap_or(-1), String::from_utf8(output.stderr).unwrap())
     }

@@ -162,6 +162,40 @@ fn topics_are_refused_with_the_reason_and_nothing_is_made() {
 }
 
 #[test]
+fn settings_of_a_topic_in_use_change_with_the_next_batch_and_survive_a_kill() {
+    let mut broker = Broker::start();
+    broker.run(&["topic", "create", "t", "--config", "segment.bytes=1048576"]);
+    let line = format!("{}\n", "x".repeat(4000));
+    broker.run_with_input(&["produce", "t"], &line);
+    for (arguments, reason) in [
+        (&["topic", "alter", "t", "--set", "segment.byte=2"][..], "did you mean \"segment.bytes\""),
+        (&["topic", "alter", "t", "--set", "max.message.bytes=1"], "1024"),
+        (&["topic", "alter", "t", "--delete", "durabilty"], "did you mean \"durability\""),
+        (&["topic", "alter", "nope", "--delete", "durability"], "no topic"),
+        (&["topic", "alter", "t"], "--set"),
+    ] {
+        let (code, error) = broker.run_failing(arguments);
+        assert!((code == 1 || code == 2) && error.contains(reason), "{arguments:?}: {code} {error}");
+    }
+    let settings = ["topic", "alter", "t", "--set", "max.message.bytes=2000", "--delete", "segment.bytes"];
+    let altered = broker.json(&settings)["settings"].to_string();
+    assert!(altered.contains(r#"{"name":"max.message.bytes","set_on_topic":true,"value":"2000"}"#), "{altered}");
+    assert!(altered.contains(r#"{"name":"segment.bytes","set_on_topic":false,"value":"1073741824"}"#), "{altered}");
+    let refuses = |broker: &Broker| {
+        let error = broker.run_failing_with_input(&["produce", "t"], &line).1;
+        assert!(error.contains("2000"), "the new limit holds: {error}");
+    };
+    refuses(&broker);
+    broker.kill();
+    broker.restart();
+    refuses(&broker);
+    broker.run(&["topic", "alter", "t", "--delete", "max.message.bytes"]);
+    broker.run_with_input(&["produce", "t"], &line);
+    let text = broker.run(&["topic", "describe", "t", "--all-settings"]);
+    assert!(text.contains("max.message.bytes") && text.contains("default"), "{text}");
+}
+
+#[test]
 fn a_consumer_follows_until_it_is_interrupted_and_then_ends_well() {
     let broker = Broker::start();
     broker.run(&["topic", "create", "t"]);

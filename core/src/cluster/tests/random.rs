@@ -1,12 +1,14 @@
 //! Random requests: what a decision allows, the image takes; the log replays to the same image (RAFT-6).
 
 use super::*;
+use headwater_protocol::messages::topic::AlterTopicRequest;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
 enum Request {
     CreateTopic(u8, u32),
     DeleteTopic(u8),
+    AlterTopic(u8, bool, u8),
     AddModule(u8, Option<u8>, u8),
     DeleteModule(u8, Option<u8>),
     Deploy { name: u8, module: u8, inputs: Vec<u8>, outputs: Vec<u8>, stores: u8 },
@@ -22,6 +24,7 @@ fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         4 => (name(), 1..3_u32).prop_map(|(name, partitions)| Request::CreateTopic(name, partitions)),
         2 => name().prop_map(Request::DeleteTopic),
+        2 => (name(), any::<bool>(), 0..3_u8).prop_map(|(name, set, ms)| Request::AlterTopic(name, set, ms)),
         3 => (name(), prop::option::of(0..3_u8), 0..3_u8).prop_map(|(n, version, d)| Request::AddModule(n, version, d)),
         2 => (name(), prop::option::of(0..3_u8)).prop_map(|(name, version)| Request::DeleteModule(name, version)),
         6 => (name(), name(), prop::collection::vec(name(), 0..3), prop::collection::vec(name(), 0..3), 0..2_u8)
@@ -56,6 +59,15 @@ fn run(cluster: &mut Cluster, request: &Request) -> Result<(), ApiError> {
         }
         Request::Pause(name, paused) => {
             let decision = set_processor_paused(&cluster.image, &format!("p{name}"), *paused)?;
+            cluster.commit(decision);
+            Ok(())
+        }
+        Request::AlterTopic(name, set, ms) => {
+            // 0 ms is refused.
+            let pair = ("segment.ms".to_owned(), ms.to_string());
+            let (set, delete) = if *set { (vec![pair], vec![]) } else { (vec![], vec![pair.0]) };
+            let request = AlterTopicRequest { name: format!("t{name}"), set, delete, validate_only: false };
+            let decision = alter_topic(&cluster.image, &request)?;
             cluster.commit(decision);
             Ok(())
         }

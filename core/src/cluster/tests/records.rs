@@ -98,6 +98,10 @@ fn golden() -> Vec<(MetadataRecord, String)> {
         ),
         (MetadataRecord::ProcessorPaused { processor: ProcessorNumber(3), paused: true }, "000a0301".into()),
         (MetadataRecord::ProcessorDeleted { processor: ProcessorNumber(3) }, "000b03".into()),
+        (
+            MetadataRecord::TopicAltered { topic: topic_id(4), settings: vec![("k".into(), "v".into())] },
+            format!("000c{}01016b0176", sixteen("04")),
+        ),
     ]
 }
 

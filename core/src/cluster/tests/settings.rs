@@ -25,6 +25,7 @@ fn defaults_are_safe() {
 fn every_setting_is_parsed_described_and_recorded() {
     let pairs = [
         ("segment.bytes", "2000000"),
+        ("segment.ms", "60000"),
         ("durability", "os"),
         ("max.message.bytes", "4096"),
         ("min.insync.replicas", "3"),
@@ -39,13 +40,14 @@ fn every_setting_is_parsed_described_and_recorded() {
         ("max.message.bytes", "4096"),
         ("min.insync.replicas", "3"),
         ("segment.bytes", "2000000"),
+        ("segment.ms", "60000"),
     ];
     assert_eq!(described, expected.map(|(name, value)| (name.to_owned(), value.to_owned(), true)));
     assert_eq!(TopicSettings::parse(&settings.overrides(), false, 3).unwrap(), settings);
     let defaults = parse(&[]).unwrap();
     assert!(defaults.overrides().is_empty());
     assert!(defaults.describe().iter().all(|setting| !setting.set_on_topic));
-    assert_eq!(defaults.describe().len(), 4);
+    assert_eq!(defaults.describe().len(), 5);
 }
 
 #[test]
@@ -61,9 +63,28 @@ fn a_wrong_name_gets_the_right_one_and_a_wrong_value_its_range_and_reason() {
     refused(parse(&[("max.message.bytes", "-1")]), config, &["max.message.bytes=\"-1\""]);
     refused(parse(&[("min.insync.replicas", "4")]), config, &["1 to 3", "replication factor"]);
     refused(parse(&[("min.insync.replicas", "0")]), config, &["1 to 3"]);
+    refused(parse(&[("segment.ms", "0")]), config, &["1 to 9223372036854775807"]);
     let long = "é".repeat(10_000);
     let error = parse(&[(&long, &long)]).unwrap_err();
     assert!(error.message.len() < 1000, "a message repeats only so much of what it was given");
     let many = vec![("durability".to_owned(), "os".to_owned()); 300];
     refused(TopicSettings::parse(&many, false, 1), config, &["300 settings"]);
+}
+
+fn altered(settings: &TopicSettings, set: &[(&str, &str)], delete: &[&str]) -> Result<TopicSettings, ApiError> {
+    let set: Vec<_> = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let delete: Vec<_> = delete.iter().map(|name| (*name).to_owned()).collect();
+    settings.altered(&set, &delete, false, 3)
+}
+
+#[test]
+fn settings_are_set_and_get_their_defaults_back_one_by_one() {
+    let before = parse(&[("durability", "os"), ("segment.ms", "5")]).unwrap();
+    let after = altered(&before, &[("segment.ms", "7"), ("max.message.bytes", "2048")], &["durability"]).unwrap();
+    assert_eq!(after, parse(&[("segment.ms", "7"), ("max.message.bytes", "2048")]).unwrap());
+    assert_eq!(altered(&after, &[], &["durability"]).unwrap(), after, "it has its default already");
+    let config = ErrorCode::InvalidConfig;
+    refused(altered(&before, &[], &["segment.mss"]), config, &["did you mean \"segment.ms\""]);
+    refused(altered(&before, &[("segment.ms", "7")], &["segment.ms"]), config, &["both set and deleted"]);
+    refused(altered(&before, &[("segment.ms", "x")], &[]), config, &["whole number"]);
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::limits;
+use headwater_protocol::messages::topic::AlterTopicRequest;
 
 fn create(
     cluster: &Cluster,
@@ -147,4 +148,46 @@ fn a_topic_in_use_stays() {
     cluster.commit(delete_processor(&cluster.image, "p").unwrap());
     cluster.delete_topic("in").unwrap();
     cluster.delete_topic("out").unwrap();
+}
+
+fn alteration(name: &str, set: &[(&str, &str)], delete: &[&str]) -> AlterTopicRequest {
+    let set = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let delete = delete.iter().map(|name| (*name).to_owned()).collect();
+    AlterTopicRequest { name: name.to_owned(), set, delete, validate_only: false }
+}
+
+#[test]
+fn settings_of_a_topic_change_by_a_record_and_what_is_refused_changes_nothing() {
+    let mut cluster = Cluster::new();
+    cluster.create_topic("words", 2).unwrap();
+    let alter = |cluster: &Cluster, request: &AlterTopicRequest| alter_topic(&cluster.image, request);
+    let decision = alter(&cluster, &alteration("words", &[("durability", "os"), ("segment.ms", "5")], &[])).unwrap();
+    let answer = cluster.commit(decision);
+    assert!(answer.iter().any(|setting| (setting.value.as_str(), setting.set_on_topic) == ("os", true)));
+    let settings = |cluster: &Cluster| cluster.image.find_topic("words").unwrap().settings.clone();
+    assert_eq!((settings(&cluster).durability, settings(&cluster).segment_ms), (Durability::Os, 5));
+    let decision = alter(&cluster, &alteration("words", &[], &["durability"])).unwrap();
+    cluster.commit(decision);
+    assert_eq!((settings(&cluster).durability, settings(&cluster).segment_ms), (Durability::Fsync, 5));
+    assert_eq!(cluster.replayed(), cluster.image);
+
+    let same = alter(&cluster, &alteration("words", &[("segment.ms", "5")], &[])).unwrap();
+    assert!(same.records.is_empty(), "what is so already is no change");
+    let checked = AlterTopicRequest { validate_only: true, ..alteration("words", &[("segment.ms", "6")], &[]) };
+    assert!(alter(&cluster, &checked).unwrap().records.is_empty());
+    let config = ErrorCode::InvalidConfig;
+    refused(alter(&cluster, &alteration("words", &[("segment.m", "1")], &[])), config, &["did you mean"]);
+    refused(alter(&cluster, &alteration("words", &[("min.insync.replicas", "2")], &[])), config, &["1 to 1"]);
+    refused(alter(&cluster, &alteration("wods", &[], &[])), ErrorCode::UnknownTopicOrPartition, &["words"]);
+}
+
+#[test]
+fn settings_of_a_changelog_are_the_brokers() {
+    let mut cluster = Cluster::new();
+    cluster.create_topic("in", 1).unwrap();
+    cluster.add_module("m", None, 1).unwrap();
+    cluster.deploy(&deployment("p", "m", &["in"], &[])).unwrap();
+    let changelog = cluster.image.topics().find(|topic| topic.internal).unwrap().name.to_string();
+    let request = alteration(&changelog, &[("durability", "os")], &[]);
+    refused(alter_topic(&cluster.image, &request), ErrorCode::InternalTopic, &["internal"]);
 }

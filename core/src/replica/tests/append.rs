@@ -56,7 +56,7 @@ fn too_many_bytes_on_their_way_are_refused_but_one_batch_always_fits() {
     assert!(partition.leader.has_room(huge), "nothing is on its way");
     let header = batch(-1, -1, -1, 1);
     let proposal = Proposal { token, header, bytes: huge, acks: Acks::All, admission: Admission::Client };
-    partition.open.insert(token, proposal);
+    partition.open.insert(token, (proposal, partition.durability));
     partition.handle(Event::Propose(proposal));
     assert!(!partition.leader.has_room(0));
     partition.write(1);

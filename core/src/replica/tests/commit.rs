@@ -117,3 +117,58 @@ fn with_too_few_in_sync_acks_all_is_refused_and_nothing_is_committed() {
     partition.handle(acknowledged(FOLLOWER, EPOCH, 1));
     assert_eq!(partition.high_watermark, 0);
 }
+
+fn configured(durability: Durability) -> Event {
+    Event::Configured { durability, min_insync_replicas: 1 }
+}
+
+#[test]
+fn a_reply_that_was_promised_the_disk_waits_for_it_also_when_the_topic_no_longer_does() {
+    // covers LOG-1
+    let mut partition = Partition::new(Durability::Fsync);
+    let (leader, all) = (partition.produce_plain(1, Acks::Leader), partition.produce_plain(1, Acks::All));
+    partition.write(2);
+    partition.configure(Durability::Os);
+    assert_eq!((partition.answer(leader), partition.answer(all)), (None, appended(1, 1)));
+    assert!(partition.flush_wanted);
+    partition.flush(1);
+    assert_eq!(partition.answer(leader), appended(0, 1));
+    assert!(!partition.flush_wanted, "nobody waits for the rest");
+    let late = partition.produce_plain(1, Acks::Leader);
+    partition.write(1);
+    assert_eq!(partition.answer(late), appended(2, 1));
+}
+
+#[test]
+fn what_was_accepted_in_the_page_cache_stays_committed_and_what_comes_waits_for_the_disk() {
+    // covers LOG-1, REP-18
+    let mut partition = Partition::new(Durability::Os);
+    partition.produce_plain(2, Acks::All);
+    partition.write(1);
+    assert_eq!(partition.high_watermark, 2);
+    partition.configure(Durability::Fsync);
+    assert_eq!(partition.high_watermark, 2);
+    assert!(partition.flush_wanted, "it is made up for");
+    let all = partition.produce_plain(1, Acks::All);
+    partition.write(1);
+    partition.flush(1);
+    assert_eq!((partition.high_watermark, partition.answer(all)), (2, None));
+    partition.flush(3);
+    assert_eq!((partition.high_watermark, partition.answer(all)), (3, appended(2, 1)));
+}
+
+#[test]
+fn more_replicas_that_are_needed_take_nothing_back() {
+    // covers REP-5, REP-18
+    let mut partition = Partition::new(Durability::Os);
+    partition.produce_plain(1, Acks::All);
+    partition.write(1);
+    partition.handle(Event::Configured { durability: Durability::Os, min_insync_replicas: 2 });
+    assert_eq!(partition.high_watermark, 1);
+    let refused = partition.produce_plain(1, Acks::All);
+    assert!(matches!(partition.refusal(refused), Refusal::NotEnoughReplicas { in_sync: 1, needed: 2 }));
+    partition.handle(configured(Durability::Os));
+    let taken = partition.produce_plain(1, Acks::All);
+    partition.write(1);
+    assert_eq!(partition.answer(taken), appended(1, 1));
+}

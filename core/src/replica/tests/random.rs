@@ -24,6 +24,7 @@ enum Action {
     /// A flush round covers this share (of 4) of what is written and not durable.
     Flush(i64),
     Acknowledge(i64),
+    Configure(Durability),
 }
 
 fn acks() -> impl Strategy<Value = Acks> {
@@ -40,6 +41,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::Fail),
         4 => (0..5_i64).prop_map(Action::Flush),
         3 => (0..5_i64).prop_map(Action::Acknowledge),
+        1 => prop_oneof![Just(Durability::Fsync), Just(Durability::Os)].prop_map(Action::Configure),
     ]
 }
 
@@ -78,6 +80,7 @@ fn run(partition: &mut Partition, senders: &mut Senders, action: &Action) {
             partition.flush(share(partition.durable_end, partition.log_end, quarters.min(4)));
         }
         Action::Flush(_) => {}
+        Action::Configure(durability) => partition.configure(durability),
         Action::Acknowledge(quarters) => {
             let next_offset = share(0, partition.log_end, quarters.min(4));
             partition.handle(Event::Acknowledged { replica: BrokerId(2), leader_epoch: EPOCH, next_offset });
