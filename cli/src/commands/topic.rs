@@ -206,7 +206,9 @@ fn description(topic: &TopicMetadata) -> Value {
 }
 
 fn settings_document(settings: &[SettingMetadata]) -> Vec<Value> {
-    let document = |setting: &SettingMetadata| json!({"name": setting.name, "value": setting.value, "set_on_topic": setting.set_on_topic});
+    let document = |SettingMetadata { name, value, set_on_topic }: &SettingMetadata| {
+        json!({"name": name, "value": value, "set_on_topic": set_on_topic})
+    };
     settings.iter().map(document).collect()
 }
 

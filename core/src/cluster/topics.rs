@@ -175,7 +175,8 @@ pub fn delete_topic(image: &ClusterImage, name: &str) -> Result<Decision<TopicId
 /// Changes settings of a topic: sets some, gives others their default back. Answers with the settings it then has.
 ///
 /// # Errors
-/// `UnknownTopicOrPartition`; `InternalTopic`; `InvalidConfig` with what is wrong and what would be right. Then nothing changes.
+/// `UnknownTopicOrPartition`; `InternalTopic`; `InvalidConfig` with what is wrong and what would be
+/// right. Then nothing changes.
 pub fn alter_topic(
     image: &ClusterImage,
     request: &AlterTopicRequest,
