@@ -206,10 +206,11 @@ fn description(topic: &TopicMetadata) -> Value {
 }
 
 fn settings_document(settings: &[SettingMetadata]) -> Vec<Value> {
-    let document = |SettingMetadata { name, value, set_on_topic }: &SettingMetadata| {
-        json!({"name": name, "value": value, "set_on_topic": set_on_topic})
-    };
-    settings.iter().map(document).collect()
+    let mut documents = Vec::new();
+    for SettingMetadata { name, value, set_on_topic } in settings {
+        documents.push(json!({"name": name, "value": value, "set_on_topic": set_on_topic}));
+    }
+    documents
 }
 
 fn description_text(topic: &TopicMetadata, all_settings: bool) -> String {
