@@ -62,14 +62,30 @@ pub struct FlushJob {
 pub(crate) struct FlushPlan {
     /// The log's end offset when the job was made.
     pub(crate) next_offset: i64,
-    /// Segments, with their lengths when the job was made.
-    pub(crate) segments: Vec<(Arc<Segment>, u64)>,
+    /// What is to be synced.
+    pub(crate) segments: Vec<PlannedSync>,
     /// How many names had been made in the partition's directory, if some of them are not synced.
     pub(crate) names_made: Option<u64>,
     /// Whether the name of the partition's directory is not synced.
     pub(crate) is_new: bool,
     /// The leader epochs' file and its version, if it has changed.
     pub(crate) epochs: Option<(u64, Vec<u8>)>,
+}
+
+/// A segment as it was when the job was made.
+#[derive(Debug)]
+pub(crate) struct PlannedSync {
+    pub(crate) segment: Arc<Segment>,
+    /// Its length.
+    pub(crate) bytes: u64,
+    /// How often it had been cut ([`Segment::cuts`]).
+    pub(crate) cuts: u64,
+}
+
+impl PlannedSync {
+    pub(crate) fn of(segment: &Arc<Segment>) -> Self {
+        Self { segment: Arc::clone(segment), bytes: segment.bytes(), cuts: segment.cuts() }
+    }
 }
 
 /// What became of a job; for [`Log::complete_flush`](crate::Log::complete_flush) of the log that made it.
@@ -99,8 +115,8 @@ impl FlushJob {
         let mut state = shared.sync.lock();
         shared.check_not_deleted()?;
         directory.health().check()?;
-        for (segment, _) in &plan.segments {
-            segment.file().sync().map_err(|error| directory.failed(error))?;
+        for planned in &plan.segments {
+            planned.segment.file().sync().map_err(|error| directory.failed(error))?;
         }
         let mut names_synced = false;
         if let Some((version, bytes)) = &plan.epochs

@@ -10,7 +10,7 @@ pub use open::{LostTail, RecoveryReport};
 use crate::config::LogConfig;
 use crate::directory::Registration;
 use crate::error::LogError;
-use crate::flush::{Durable, FlushJob, FlushPlan, FlushResult, Position};
+use crate::flush::{Durable, FlushJob, FlushPlan, FlushResult, PlannedSync, Position};
 use crate::format::epochs::LeaderEpochs;
 use crate::limits;
 use crate::reader::LogReader;
@@ -44,6 +44,8 @@ pub struct Log {
     /// Whether the name of the partition's directory may not be synced.
     is_new: bool,
     durable_offset: i64,
+    /// Where the log ended when it was opened.
+    inherited_offset: i64,
     /// Reused from append to append.
     headers: Vec<BatchHeader>,
 }
@@ -149,6 +151,9 @@ impl Log {
             .map_err(|error| directory.failed(error))?;
         self.names_made += 1;
         if let Some(sealed) = self.active.take() {
+            if sealed.base_offset < self.inherited_offset {
+                sealed.distrust_end();
+            }
             sealed.seal(storage);
             tracing::debug!(partition = self.shared.name, base_offset, "segment rolled");
         }
@@ -198,7 +203,7 @@ impl Log {
         let unsynced = at_end.filter(|segment| !segment.is_synced());
         let plan = FlushPlan {
             next_offset: self.log_end_offset(),
-            segments: unsynced.map(|segment| (Arc::clone(segment), segment.bytes())).collect(),
+            segments: unsynced.map(PlannedSync::of).collect(),
             names_made: (self.names_made > self.names_synced).then_some(self.names_made),
             is_new: self.is_new,
             epochs: (self.epochs_version > self.epochs_synced).then(|| (self.epochs_version, self.epochs.encode())),
@@ -223,8 +228,8 @@ impl Log {
         self.shared.directory.health().check()?;
         let plan = result.plan;
         debug_assert!(plan.next_offset <= self.log_end_offset(), "only what was appended can be durable");
-        for (segment, bytes) in &plan.segments {
-            segment.note_synced(*bytes);
+        for planned in &plan.segments {
+            planned.segment.note_synced(planned.bytes, planned.cuts);
         }
         self.names_synced = self.names_synced.max(plan.names_made.unwrap_or(0));
         self.epochs_synced = self.epochs_synced.max(plan.epochs.map_or(0, |(version, _)| version));

@@ -23,6 +23,10 @@ pub(crate) struct Segment {
     bytes: AtomicU64,
     next_offset: AtomicI64,
     synced_bytes: AtomicU64,
+    /// Counts what may have left bytes behind the end on the disk, though the file was cut: such a cut must be synced
+    /// before a later segment counts, or a power cut may bring the bytes back, in the middle of the log.
+    cuts: AtomicU64,
+    cuts_synced: AtomicU64,
     newest: RwLock<Option<Newest>>,
     index: RwLock<IndexState>,
     interval_bytes: u64,
@@ -85,6 +89,8 @@ impl Segment {
             bytes: AtomicU64::new(scan.index.covered_bytes()),
             next_offset: AtomicI64::new(scan.next_offset),
             synced_bytes: AtomicU64::new(synced_bytes),
+            cuts: AtomicU64::new(0),
+            cuts_synced: AtomicU64::new(0),
             newest: RwLock::new(scan.index.newest()),
             interval_bytes: scan.index.interval_bytes(),
             index: RwLock::new(IndexState::Growing(scan.index)),
@@ -115,12 +121,24 @@ impl Segment {
     /// Whether all that was written so far is known to be synced.
     pub(crate) fn is_synced(&self) -> bool {
         self.synced_bytes.load(Ordering::Acquire) >= self.bytes()
+            && self.cuts_synced.load(Ordering::Acquire) >= self.cuts()
     }
 
-    /// Notes that the first `bytes` are synced.
-    pub(crate) fn note_synced(&self, bytes: u64) {
+    /// How often what stood behind the end was cut off.
+    pub(crate) fn cuts(&self) -> u64 {
+        self.cuts.load(Ordering::Acquire)
+    }
+
+    /// Notes that the first `bytes` and so many cuts are synced.
+    pub(crate) fn note_synced(&self, bytes: u64, cuts: u64) {
         debug_assert!(bytes <= self.bytes(), "only what was written can have been synced");
         self.synced_bytes.fetch_max(bytes, Ordering::AcqRel);
+        self.cuts_synced.fetch_max(cuts, Ordering::AcqRel);
+    }
+
+    /// Notes that an earlier run may have cut off what stood behind the end, and have been killed before it was synced.
+    pub(crate) fn distrust_end(&self) {
+        self.cuts.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Writes batches behind the last one. On an error the file may be longer than [`Self::bytes`], but no reader sees
@@ -131,6 +149,7 @@ impl Segment {
 
     /// Cuts off what a failed write left behind.
     pub(crate) fn undo_write(&self) -> Result<(), StorageError> {
+        self.cuts.fetch_add(1, Ordering::AcqRel);
         self.file.truncate(self.bytes())
     }
 

@@ -150,6 +150,7 @@ impl Log {
             is_new: is_unsynced,
             durable_offset: point.next_offset,
             headers: Vec::new(),
+            inherited_offset: end_offset,
         };
         log.announce(&report);
         Ok((log, report))
@@ -292,6 +293,10 @@ fn build_segments(
     }
     report.segments = segments.len();
     for sealed in segments.iter().rev().skip(1) {
+        // Below another segment's records that were synced: so was this one's end.
+        if sealed.next_offset() >= scan.recovery_point {
+            sealed.distrust_end();
+        }
         report.indexes_written += usize::from(sealed.seal(storage));
     }
     segments

@@ -11,7 +11,9 @@ fn all_survivors(changes: usize) -> Vec<Survivors> {
     let losses = (0..changes).map(Survivors::Without);
     let torn = (0..changes).flat_map(|changes| [1, 30, 61, 100].map(|bytes| Survivors::Torn { changes, bytes }));
     let seeded = (0..8).map(Survivors::Seeded);
-    [Survivors::None, Survivors::All].into_iter().chain(prefixes).chain(losses).chain(torn).chain(seeded).collect()
+    let sectors = (0..40).map(|seed| Survivors::Sectors { seed, sector_bytes: 64 << (seed % 4) });
+    let all = [Survivors::None, Survivors::All].into_iter().chain(prefixes).chain(losses).chain(torn);
+    all.chain(seeded).chain(sectors).collect()
 }
 
 // covers LOG-1: whatever else survives, what was promised is there, and what is there is a prefix of what was appended
@@ -65,7 +67,8 @@ fn a_crash_at_every_call_keeps_the_promise() {
     let mut crashes = 0;
     for calls in 0.. {
         let mut ended = false;
-        for survivors in [Survivors::None, Survivors::All, Survivors::Prefix(1), Survivors::Seeded(calls)] {
+        let sectors = Survivors::Sectors { seed: calls, sector_bytes: 128 };
+        for survivors in [Survivors::None, Survivors::All, Survivors::Prefix(1), Survivors::Seeded(calls), sectors] {
             let storage = MemoryStorage::new();
             storage.halt_after(calls);
             let outcome = live(&storage);

@@ -36,6 +36,41 @@ fn a_full_disk_refuses_appends_and_recovers() {
     }
 }
 
+// covers LOG-1, LOG-7: the bytes of a refused append don't come back in the middle of the log
+#[test]
+fn what_a_full_disk_refused_stays_cut_off() {
+    for is_killed in [false, true] {
+        for survivors in [Survivors::Prefix(1), Survivors::Prefix(2), Survivors::None, Survivors::All] {
+            let storage = MemoryStorage::new();
+            let data = directory(&storage);
+            let (mut log, _) = open(&data);
+            let mut batches = fill(&mut log, 4);
+            log.flush().unwrap();
+            data.checkpoint().unwrap();
+            storage.set_capacity(Some(storage.used_bytes() + 70));
+            log.append(batch(8)).unwrap_err();
+            storage.set_capacity(None);
+            let (data, mut log) = if is_killed {
+                drop((log, data));
+                let (data, log, ..) = reopen(&storage);
+                (data, log)
+            } else {
+                (data, log)
+            };
+            // Goes to the next segment, and is acknowledged.
+            let later = [batch(8), batch(10)];
+            log.append_many(&later).unwrap();
+            batches.extend(later);
+            assert_eq!(log.segment_count(), 2);
+            log.flush().unwrap();
+            data.checkpoint().unwrap();
+            drop((log, data));
+            storage.power_cut(survivors);
+            assert_eq!(reopen(&storage).3, batches, "{survivors:?}, killed: {is_killed}");
+        }
+    }
+}
+
 #[test]
 fn a_disk_that_is_full_at_a_roll_costs_nothing() {
     let storage = MemoryStorage::new();
