@@ -12,9 +12,13 @@
 //! [`MemoryStorage::power_cut`] builds the next live image from the durable one and those unsynced changes that the
 //! caller's [`Survivors`] let through. A failed sync loses the file's unsynced changes for good, although the live
 //! image still shows them: that is what Linux does, and why LOG-7 forbids a second try.
+//!
+//! [`MemoryStorage::damage`] and [`MemoryStorage::return_as`] are what disks do to bytes at rest: rot, and coming back
+//! empty or as they once were.
 
 mod faults;
 mod image;
+mod sectors;
 #[cfg(test)]
 mod tests;
 
@@ -24,18 +28,25 @@ pub use image::Survivors;
 use super::{Entry, EntryKind, Open, Operation, Storage, StorageError, StorageFile, StorageLock};
 use bytes::Bytes;
 use faults::{Faults, Verdict};
-use image::{Change, Image, NodeId};
+use image::{Change, Draws, Image, NodeId};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Bytes of a sector where nobody says otherwise.
+const SECTOR_BYTES: usize = 512;
+
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Default, Debug)]
 pub struct MemoryStorage {
     disk: Arc<Mutex<Disk>>,
 }
+
+/// What was durable on a disk at some moment.
+#[derive(Clone, Debug)]
+pub struct DiskSnapshot(Image);
 
 #[derive(Default, Debug)]
 struct Disk {
@@ -63,7 +74,10 @@ impl MemoryStorage {
     pub fn power_cut(&self, survivors: Survivors) {
         let mut disk = self.disk.lock();
         let unsynced = std::mem::take(&mut disk.unsynced);
-        survivors.select(unsynced, |change| disk.durable.apply(&change));
+        match survivors {
+            Survivors::Sectors { seed, sector_bytes } => disk.durable.lose_power(unsynced, seed, sector_bytes.max(1)),
+            _ => survivors.select(unsynced, |change| disk.durable.apply(&change)),
+        }
         disk.durable.drop_unreachable();
         disk.live = disk.durable.clone();
         disk.locks.clear();
@@ -142,6 +156,43 @@ impl MemoryStorage {
             changes.iter().for_each(|change| disk.live.apply(change));
             changes.iter().for_each(|change| disk.durable.apply(change));
         }
+    }
+
+    /// Flips a bit of a file at rest, live and durable. Whether there is such a byte, and it is at rest.
+    ///
+    /// Flipped once more it is what it was.
+    pub fn damage(&self, path: &Path, position: u64, bit: u8) -> bool {
+        let mut disk = self.disk.lock();
+        let Some(node) = disk.live.find(path) else { return false };
+        if disk.unsynced.iter().any(|change| change.is_of_byte(node, position)) {
+            return false;
+        }
+        let Disk { live, durable, .. } = &mut *disk;
+        let place = usize::try_from(position).unwrap_or(usize::MAX);
+        durable.flip(node, place, bit);
+        live.flip(node, place, bit)
+    }
+
+    /// All that is durable now.
+    pub fn snapshot(&self) -> DiskSnapshot {
+        DiskSnapshot(self.disk.lock().durable.clone())
+    }
+
+    /// The machine is off, and when it is on again what lies at `path` is what lay there at the time of `snapshot`; an
+    /// empty directory if that was nothing.
+    ///
+    /// As after [`MemoryStorage::power_cut`], open files, locks and injected faults are gone.
+    pub fn return_as(&self, snapshot: &DiskSnapshot, path: &Path) {
+        self.power_cut(Survivors::All);
+        let mut disk = self.disk.lock();
+        disk.durable.graft(path, &snapshot.0);
+        disk.live = disk.durable.clone();
+    }
+
+    /// A disk that holds what `snapshot` does.
+    pub fn of(snapshot: &DiskSnapshot) -> Self {
+        let disk = Disk { live: snapshot.0.clone(), durable: snapshot.0.clone(), ..Disk::default() };
+        Self { disk: Arc::new(Mutex::new(disk)) }
     }
 
     /// Puts a file in place behind the engine's back, live and durable; its directory must be there.
@@ -419,8 +470,14 @@ impl StorageFile for MemoryFile {
         });
         let mut disk = self.storage.disk.lock();
         if synced.is_err() && disk.run == self.run && !disk.faults.is_halted() {
-            // The kernel drops what it could not write and calls it clean.
-            disk.unsynced.retain(|change| !change.is_of_file(self.node));
+            // The kernel drops what it could not write and calls it clean. Some of it may have been written before.
+            let (dropped, unsynced) = std::mem::take(&mut disk.unsynced)
+                .into_iter()
+                .partition::<Vec<_>, _>(|change| change.is_of_file(self.node));
+            disk.unsynced = unsynced;
+            if let Some(seed) = disk.faults.take_kept_sectors() {
+                disk.durable.keep_sectors(self.node, &dropped, &mut Draws(seed), SECTOR_BYTES);
+            }
         }
         synced
     }

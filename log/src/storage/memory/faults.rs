@@ -7,18 +7,36 @@ use std::path::Path;
 /// Calls that shall fail.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
-    operation: Operation,
+    /// `None`: every call.
+    operation: Option<Operation>,
     path_part: String,
     kind: FaultKind,
     skipped: u32,
     times: u32,
     pub(super) bytes_written: usize,
+    kept_sectors: Option<u64>,
 }
 
 impl Fault {
     /// Every `operation` on a path that contains `path_part` fails with `kind`.
     pub fn new(operation: Operation, path_part: &str, kind: FaultKind) -> Self {
-        Self { operation, path_part: path_part.to_owned(), kind, skipped: 0, times: u32::MAX, bytes_written: 0 }
+        Self::of(Some(operation), path_part, kind)
+    }
+
+    /// Every call on a path that contains `path_part` fails with `kind`.
+    pub fn of_any_call(path_part: &str, kind: FaultKind) -> Self {
+        Self::of(None, path_part, kind)
+    }
+
+    fn of(operation: Option<Operation>, path_part: &str, kind: FaultKind) -> Self {
+        let path_part = path_part.to_owned();
+        Self { operation, path_part, kind, skipped: 0, times: u32::MAX, bytes_written: 0, kept_sectors: None }
+    }
+
+    /// A failing sync of a file has written some sectors, as this seed has it.
+    pub fn with_sectors_kept(mut self, seed: u64) -> Self {
+        self.kept_sectors = Some(seed);
+        self
     }
 
     /// The first `calls` that match still succeed.
@@ -51,7 +69,8 @@ impl Fault {
 
     /// Whether this call is one that fails; counts it.
     fn strikes(&mut self, operation: Operation, path: &Path) -> bool {
-        if operation != self.operation || self.times == 0 || !path.to_string_lossy().contains(&self.path_part) {
+        let is_other = self.operation.is_some_and(|wanted| wanted != operation);
+        if is_other || self.times == 0 || !path.to_string_lossy().contains(&self.path_part) {
             return false;
         }
         if self.skipped > 0 {
@@ -83,6 +102,8 @@ pub(super) struct Faults {
     faults: Vec<Fault>,
     changes_left: Option<u64>,
     halted: bool,
+    /// Of the sync that failed last.
+    kept_sectors: Option<u64>,
 }
 
 /// What becomes of a call.
@@ -123,10 +144,21 @@ impl Faults {
         if operation == Operation::Write {
             return Ok(Verdict::Go);
         }
-        match self.faults.iter_mut().find_map(|fault| fault.strikes(operation, path).then(|| fault.error())) {
-            Some(error) => Err(error),
+        let struck = self
+            .faults
+            .iter_mut()
+            .find_map(|fault| fault.strikes(operation, path).then(|| (fault.error(), fault.kept_sectors)));
+        match struck {
+            Some((error, kept_sectors)) => {
+                self.kept_sectors = kept_sectors;
+                Err(error)
+            }
             None => Ok(Verdict::Go),
         }
+    }
+
+    pub(super) fn take_kept_sectors(&mut self) -> Option<u64> {
+        self.kept_sectors.take()
     }
 
     pub(super) fn take_partial_write(&mut self, path: &Path) -> Option<Fault> {

@@ -1,5 +1,6 @@
 //! The tree of files as data, the changes made to it, and which of them a power cut lets through.
 
+use super::sectors;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
@@ -35,6 +36,44 @@ impl Image {
 
     pub(super) fn file(&self, node: NodeId) -> Option<&[u8]> {
         self.files.get(&node).map(Vec::as_slice)
+    }
+
+    /// Puts what lies at `path` in another image in the place of what lies there in this one; an empty directory when
+    /// there is nothing.
+    pub(super) fn graft(&mut self, path: &Path, other: &Self) {
+        let Some((parent, name)) = path.parent().and_then(|parent| self.find(parent)).zip(path.file_name()) else {
+            return;
+        };
+        let node = match other.find(path) {
+            Some(root) => self.adopt(other, root),
+            None => {
+                let node = self.free_id();
+                self.directories.insert(node, BTreeMap::new());
+                node
+            }
+        };
+        if let Some(names) = self.directories.get_mut(&parent) {
+            names.insert(name.to_string_lossy().into_owned(), node);
+        }
+        self.drop_unreachable();
+    }
+
+    fn adopt(&mut self, other: &Self, theirs: NodeId) -> NodeId {
+        let node = self.free_id();
+        match other.directory(theirs) {
+            Some(names) => {
+                let names = names.iter().map(|(name, theirs)| (name.clone(), self.adopt(other, *theirs))).collect();
+                self.directories.insert(node, names);
+            }
+            None => drop(self.files.insert(node, other.file(theirs).unwrap_or_default().to_vec())),
+        }
+        node
+    }
+
+    /// Flips a bit; whether there is such a byte.
+    pub(super) fn flip(&mut self, node: NodeId, place: usize, bit: u8) -> bool {
+        let byte = self.files.get_mut(&node).and_then(|contents| contents.get_mut(place));
+        byte.map(|byte| *byte ^= 1 << (bit % 8)).is_some()
     }
 
     pub(super) fn directory(&self, node: NodeId) -> Option<&BTreeMap<String, NodeId>> {
@@ -125,6 +164,16 @@ impl Change {
         }
     }
 
+    pub(super) fn is_of_byte(&self, node: NodeId, byte: u64) -> bool {
+        match self {
+            Self::Write { file, position, bytes } => {
+                *file == node && (*position..position.saturating_add(bytes.len() as u64)).contains(&byte)
+            }
+            Self::Truncate { file, bytes } => *file == node && *bytes <= byte,
+            Self::Link { .. } | Self::Unlink { .. } | Self::Rename { .. } => false,
+        }
+    }
+
     pub(super) fn is_of_directory(&self, node: NodeId) -> bool {
         match self {
             Self::Write { .. } | Self::Truncate { .. } => false,
@@ -175,12 +224,65 @@ pub enum Survivors {
     },
     /// Each is kept, lost or (a write) torn as this seed has it.
     Seeded(u64),
+    /// As disks do it: of every file some sectors are written, each as it was at some moment, and names are kept or
+    /// lost one by one, as this seed has it.
+    Sectors {
+        /// What the choices are drawn from.
+        seed: u64,
+        /// Bytes of a sector: what the disk writes whole, unless the power goes in the middle of one.
+        sector_bytes: usize,
+    },
+}
+
+/// Choices drawn from a seed.
+pub(super) struct Draws(pub(super) u64);
+
+impl Draws {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(split_mix(&mut self.0) % (bound.max(1) as u64)).unwrap_or(0)
+    }
+
+    /// A version of something with so many unsynced changes: often the first, often the last.
+    pub(super) fn version(&mut self, changes: usize) -> usize {
+        match self.below(3) {
+            0 => 0,
+            1 => changes,
+            _ => self.below(changes + 1),
+        }
+    }
+}
+
+impl Image {
+    /// What a disk of such sectors makes of unsynced changes when the power goes.
+    pub(super) fn lose_power(&mut self, unsynced: Vec<Change>, seed: u64, sector_bytes: usize) {
+        let mut draws = Draws(seed);
+        let mut of_files: BTreeMap<NodeId, Vec<Change>> = BTreeMap::new();
+        for change in unsynced {
+            match change {
+                Change::Write { file, .. } | Change::Truncate { file, .. } => {
+                    of_files.entry(file).or_default().push(change);
+                }
+                _ if draws.below(3) > 0 => self.apply(&change),
+                _ => {}
+            }
+        }
+        for (file, changes) in of_files {
+            self.keep_sectors(file, &changes, &mut draws, sector_bytes);
+        }
+    }
+
+    /// Some sectors of one file are written, as `draws` has it.
+    pub(super) fn keep_sectors(&mut self, file: NodeId, changes: &[Change], draws: &mut Draws, sector_bytes: usize) {
+        self.newest_id = self.newest_id.max(file);
+        let contents = self.files.entry(file).or_default();
+        *contents = sectors::outcome(contents, changes, sector_bytes, draws);
+    }
 }
 
 impl Survivors {
     pub(super) fn select(self, changes: Vec<Change>, mut keep: impl FnMut(Change)) {
         let mut seed = match self {
-            Self::Seeded(seed) => seed,
+            Self::Seeded(seed) | Self::Sectors { seed, .. } => seed,
             _ => 0,
         };
         for (number, change) in changes.into_iter().enumerate() {
@@ -196,7 +298,8 @@ impl Survivors {
                     }
                 }
                 Self::Prefix(_) | Self::Without(_) | Self::Torn { .. } => {}
-                Self::Seeded(_) => {
+                // Sectors are not changes: see `Image::lose_power`.
+                Self::Seeded(_) | Self::Sectors { .. } => {
                     let draw = split_mix(&mut seed);
                     match draw % 3 {
                         0 => {}

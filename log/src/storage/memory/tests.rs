@@ -185,3 +185,108 @@ fn what_is_written_back_is_durable() {
     storage.power_cut(Survivors::None);
     assert_eq!(storage.contents(&path("f")), Some(b"abc".to_vec()));
 }
+
+#[test]
+fn unsynced_sectors_survive_vanish_or_tear_one_by_one() {
+    let (before, after) = ([b'a'; 512 * 4], [b'b'; 512 * 6]);
+    let (mut mixed, mut torn, mut short) = (0, 0, 0);
+    for seed in 0..200 {
+        let storage = MemoryStorage::new();
+        let file = file_with(&storage, "f", &before);
+        file.sync().unwrap();
+        storage.sync_directory(&path("")).unwrap();
+        file.write_at(0, &[&after]).unwrap();
+        storage.power_cut(Survivors::Sectors { seed, sector_bytes: 512 });
+        let found = storage.contents(&path("f")).unwrap();
+        assert!(found.len() == before.len() || found.len() == after.len(), "a length that it had");
+        let kinds: BTreeSet<Option<u8>> =
+            found.chunks(512).map(|sector| sector.iter().all(|byte| *byte == sector[0]).then_some(sector[0])).collect();
+        mixed += u32::from(kinds.contains(&Some(b'a')) && kinds.contains(&Some(b'b')));
+        torn += u32::from(kinds.contains(&None));
+        short += u32::from(found.len() == before.len());
+        assert!(found[..2048].iter().all(|byte| b"ab".contains(byte)), "nothing that never was");
+        assert!(found[2048..].iter().all(|byte| b"\0b".contains(byte)), "what was not written reads as zeros");
+    }
+    assert!(mixed > 50 && torn > 20 && short > 20, "mixed {mixed}, torn {torn}, short {short}");
+}
+
+#[test]
+fn what_was_synced_survives_in_sectors_that_are_written_again() {
+    for seed in 0..100 {
+        let storage = MemoryStorage::new();
+        let file = file_with(&storage, "f", b"durable");
+        file.sync().unwrap();
+        storage.sync_directory(&path("")).unwrap();
+        for number in 0..20 {
+            file.write_at(7 + 40 * number, &[&[b'x'; 40]]).unwrap();
+        }
+        storage.power_cut(Survivors::Sectors { seed, sector_bytes: 512 });
+        assert!(storage.contents(&path("f")).unwrap().starts_with(b"durable"), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_failed_sync_may_have_written_some_of_it() {
+    let kept = |seed| {
+        let storage = MemoryStorage::new();
+        let file = file_with(&storage, "f", b"");
+        storage.sync_directory(&path("")).unwrap();
+        file.write_at(0, &[&[b'x'; 5000]]).unwrap();
+        let fault = Fault::new(Operation::Sync, "f", FaultKind::InputOutput).times(1).with_sectors_kept(seed);
+        storage.inject(fault);
+        file.sync().unwrap_err();
+        assert_eq!(storage.unsynced_changes(), 0, "what it dropped is gone");
+        storage.power_cut(Survivors::All);
+        storage.contents(&path("f")).unwrap().iter().filter(|byte| **byte == b'x').count()
+    };
+    let found: BTreeSet<usize> = (0..50).map(kept).collect();
+    assert!(found.len() > 5 && found.contains(&0), "{found:?}");
+}
+
+#[test]
+fn any_call_can_fail() {
+    let storage = MemoryStorage::new();
+    let file = file_with(&storage, "f", b"abc");
+    storage.inject(Fault::of_any_call("", FaultKind::Full).after(1).times(3));
+    file.read_at(0, 1).unwrap();
+    assert!(file.bytes().unwrap_err().is_full());
+    assert!(storage.rename(&path("f"), &path("g")).unwrap_err().is_full());
+    assert!(file.write_at(0, &[b"x"]).unwrap_err().is_full());
+    file.sync().unwrap();
+}
+
+#[test]
+fn bits_rot_at_rest_and_back() {
+    let storage = MemoryStorage::new();
+    let file = file_with(&storage, "f", b"abc");
+    assert!(!storage.damage(&path("f"), 1, 0), "it is not at rest yet");
+    file.sync().unwrap();
+    assert!(storage.damage(&path("f"), 1, 0));
+    assert_eq!(file.read_at(0, 3).unwrap().as_ref(), b"acc");
+    assert!(storage.damage(&path("f"), 1, 0));
+    assert_eq!(storage.contents(&path("f")), Some(b"abc".to_vec()));
+    assert!(!storage.damage(&path("f"), 3, 0) && !storage.damage(&path("g"), 0, 0));
+}
+
+#[test]
+fn a_directory_comes_back_as_it_once_was() {
+    let storage = MemoryStorage::new();
+    let empty = storage.snapshot();
+    storage.create_directory(&path("d/deeper")).unwrap();
+    let file = file_with(&storage, "d/deeper/f", b"abc");
+    file_with(&storage, "g", b"abc");
+    storage.write_back();
+    let old = storage.snapshot();
+    file.write_at(0, &[b"ABCD"]).unwrap();
+    storage.write_back();
+    for (snapshot, expected) in [(&old, Some(b"abc".to_vec())), (&empty, None), (&old, Some(b"abc".to_vec()))] {
+        storage.return_as(snapshot, &path("d"));
+        assert_eq!(storage.contents(&path("d/deeper/f")), expected);
+        assert_eq!(storage.contents(&path("g")), Some(b"abc".to_vec()), "nothing else changes");
+        assert!(storage.list(&path("d")).is_ok());
+        file.read_at(0, 1).unwrap_err();
+    }
+    assert_eq!(MemoryStorage::of(&old).contents(&path("d/deeper/f")), Some(b"abc".to_vec()));
+    file_with(&storage, "d/new", b"x");
+    assert_eq!(storage.contents(&path("d/deeper/f")), Some(b"abc".to_vec()), "ids are its own");
+}
