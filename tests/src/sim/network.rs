@@ -29,6 +29,8 @@ pub struct Connection {
     pub run: u64,
     /// The client knows that it is lost.
     lost: bool,
+    /// Nothing arrives at the broker any more, or at the client, and nobody is told.
+    mute: (bool, bool),
     /// What comes in later than this is not received by the broker any more.
     ends_us: u64,
     last: BTreeMap<(StreamId, Way), u64>,
@@ -45,7 +47,15 @@ impl Network {
     /// Opens a connection.
     pub fn connect(&mut self, client: usize, node: usize, run: u64) -> ConnectionId {
         self.newest += 1;
-        let connection = Connection { client, node, run, lost: false, ends_us: u64::MAX, last: BTreeMap::new() };
+        let connection = Connection {
+            client,
+            node,
+            run,
+            lost: false,
+            mute: (false, false),
+            ends_us: u64::MAX,
+            last: BTreeMap::new(),
+        };
         self.connections.insert(self.newest, connection);
         self.newest
     }
@@ -64,8 +74,8 @@ impl Network {
     #[must_use]
     pub fn arrives(&self, id: ConnectionId, way: Way, now_us: u64) -> Option<&Connection> {
         self.connections.get(&id).filter(|connection| match way {
-            Way::In => now_us <= connection.ends_us,
-            Way::Out => !connection.lost,
+            Way::In => now_us <= connection.ends_us && !connection.mute.0,
+            Way::Out => !connection.lost && !connection.mute.1,
         })
     }
 
@@ -74,6 +84,13 @@ impl Network {
         if let Some(connection) = self.connections.get_mut(&id).filter(|connection| !connection.lost) {
             connection.lost = true;
             connection.ends_us = now_us + if rng.per_mille(500) { rng.below(lingers_us) } else { 0 };
+        }
+    }
+
+    /// From now on nothing arrives on these ways of a connection.
+    pub fn mute(&mut self, id: ConnectionId, mutes_in: bool, mutes_out: bool) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.mute = (connection.mute.0 || mutes_in, connection.mute.1 || mutes_out);
         }
     }
 

@@ -253,10 +253,11 @@ impl Broker {
         self.sender.send_internal(DriverEvent::ForgetProcessor(processor));
     }
 
-    /// Whether its disk failed it, so that it must be started anew.
+    /// What is wrong, so that an operator starts it anew: its disk failed it, or partitions could not be opened.
     #[must_use]
-    pub fn is_broken(&self) -> bool {
-        self.directory.health().failure().is_some()
+    pub fn ills(&self) -> Option<String> {
+        let broken = self.directory.health().failure().map(|failure| failure.to_string());
+        broken.or_else(|| self.failed.iter().next().map(|(id, reason)| format!("{id}: {reason}")))
     }
 }
 

@@ -1,6 +1,7 @@
 //! A run: a heap of events, one clock, everything drawn from one seed.
 
 mod audit;
+mod decay;
 mod faults;
 mod setup;
 mod traffic;
@@ -149,6 +150,8 @@ pub struct World {
     doomed_topics: BTreeSet<TopicId>,
     /// What was answered about the cluster, by node.
     answered: Vec<Answered>,
+    /// What is wrong with the disks, by node.
+    decay: Vec<decay::Decay>,
     ending: bool,
     /// When the faults ended.
     ended_us: u64,
@@ -368,6 +371,7 @@ impl World {
         if let Some(broker) = &self.nodes[number].broker {
             self.answered[number].check(broker.metadata.image().index().0)?;
         }
+        self.check_replaced(number)?;
         self.audit(number, false)?;
         self.settle(number);
         Ok(())

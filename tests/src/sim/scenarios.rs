@@ -3,8 +3,12 @@
 
 use super::run::{Options, run};
 
-const FOUND: [(u64, &str); 4] = [
+const FOUND: [(u64, &str); 5] = [
     (68, "log: a power cut took the first segment, and what was left passed for the whole log (LOG-2)"),
+    (
+        93,
+        "log: bytes of an append that a full disk refused came back in the middle of the log after a power cut (LOG-7)",
+    ),
     (544, "the same: a consumer at offset 0 never got anywhere"),
     (805, "the same, of one partition of several"),
     (2126, "log: the name of a data directory's parent was not synced, a power cut took everything (LOG-6)"),

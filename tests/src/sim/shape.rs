@@ -29,6 +29,14 @@ pub struct Faults {
     pub trap: u64,
     /// The operating system writes dirty pages back by itself.
     pub write_back: u64,
+    /// Some call to the disk fails.
+    pub failed_call: u64,
+    /// A bit rots in a batch that was synced.
+    pub rot: u64,
+    /// A partition's directory comes back as it once was, or empty.
+    pub old_directory: u64,
+    /// One way of a connection is silent.
+    pub half_open: u64,
 }
 
 /// A run's shape.
@@ -42,6 +50,8 @@ pub struct Shape {
     pub heal_us: u64,
     /// Bytes of a segment.
     pub segment_bytes: u64,
+    /// Bytes of a disk's sector.
+    pub sector_bytes: usize,
     /// Typical time of a sync.
     pub sync_us: u64,
     /// Typical time of a message on the network.
@@ -80,6 +90,7 @@ impl Shape {
     /// Draws a shape.
     pub fn draw(rng: &mut Rng) -> Self {
         let on = |rng: &mut Rng, per_minute: u64| if rng.per_mille(450) { rng.between(1, per_minute) } else { 0 };
+        let rare = |rng: &mut Rng, per_minute: u64| if rng.per_mille(150) { rng.between(1, per_minute) } else { 0 };
         let faults = Faults {
             kill: on(rng, 20),
             power_cut: on(rng, 20),
@@ -93,12 +104,17 @@ impl Shape {
             clock_step: on(rng, 6),
             trap: on(rng, 60),
             write_back: on(rng, 120),
+            failed_call: on(rng, 10),
+            rot: rare(rng, 6),
+            old_directory: rare(rng, 8),
+            half_open: on(rng, 10),
         };
         Self {
             nodes: 1,
             chaos_us: rng.between(5_000_000, 40_000_000),
             heal_us: 180_000_000,
             segment_bytes: *rng.pick(&[1024, 2048, 4096, 16_384, 1 << 20]).unwrap_or(&4096),
+            sector_bytes: *rng.pick(&[512, 4096]).unwrap_or(&512),
             sync_us: *rng.pick(&[100, 2_000, 2_000, 20_000]).unwrap_or(&2_000),
             network_us: *rng.pick(&[50, 500, 500, 5_000, 50_000]).unwrap_or(&500),
             partitions: u32::try_from(rng.between(1, 4)).unwrap_or(1),

@@ -37,6 +37,13 @@ impl Trace {
         }
     }
 
+    /// Says more about the event noted last, in words; no part of the hash.
+    pub fn remark(&mut self, words: impl FnOnce() -> String) {
+        if self.prints || self.kept > 0 {
+            self.push(format!("{:>18} {}", "|", words()));
+        }
+    }
+
     fn mix(&mut self, number: u64) {
         self.hash = (self.hash ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     }
@@ -47,6 +54,10 @@ impl Trace {
             line.push(' ');
             line.push_str(&number.to_string());
         }
+        self.push(line);
+    }
+
+    fn push(&mut self, line: String) {
         if self.prints {
             eprintln!("{line}");
         }

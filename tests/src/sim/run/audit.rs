@@ -23,6 +23,9 @@ impl World {
         let changelogs: BTreeMap<_, _> = image.processors().map(|it| (it.changelog, Arc::clone(it))).collect();
         let (mut logs, mut commits) = (Logs::new(), BTreeMap::new());
         for (id, handle) in broker.handles.lock().iter() {
+            if self.decay[number].concerns(&id.to_string()) {
+                continue;
+            }
             let reader = handle.view().reader();
             let read = read_batches(reader, reader.end_offset());
             let batches = match read {
@@ -39,7 +42,9 @@ impl World {
                 logs.insert(*id, decode(*id, &batches)?);
             }
         }
-        let missing = |id: &TopicPartition| !logs.contains_key(id) && !broker.failed.contains_key(id);
+        let missing = |id: &TopicPartition| {
+            !logs.contains_key(id) && !broker.failed.contains_key(id) && !self.decay[number].concerns(&id.to_string())
+        };
         for id in self.acknowledged.partitions().filter(missing).collect::<Vec<_>>() {
             if !self.doomed_topics.contains(&id.topic) {
                 return Err(Acknowledged::gone(id));

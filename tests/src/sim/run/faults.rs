@@ -7,6 +7,9 @@ use headwater_log::storage::Operation;
 use headwater_log::storage::memory::{Fault, FaultKind as DiskFault, Survivors};
 use std::sync::atomic::Ordering;
 
+/// After how long a silence a connection is taken for lost, as QUIC's idle time-out is set in the product.
+const IDLE_US: u64 = 5_000_000;
+
 /// Kinds of faults.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FaultKind {
@@ -36,11 +39,19 @@ pub enum FaultKind {
     Trap,
     /// Dirty pages are written back.
     WriteBack,
+    /// Some call to the disk fails.
+    FailedCall,
+    /// A bit rots.
+    Rot,
+    /// A partition's directory comes back as it once was, or empty.
+    OldDirectory,
+    /// One way of a connection is silent.
+    HalfOpen,
 }
 
 impl FaultKind {
     /// All that are drawn.
-    const DRAWN: [Self; 12] = [
+    const DRAWN: [Self; 16] = [
         Self::Kill,
         Self::PowerCut,
         Self::TornCall,
@@ -53,6 +64,10 @@ impl FaultKind {
         Self::ClockStep,
         Self::Trap,
         Self::WriteBack,
+        Self::FailedCall,
+        Self::Rot,
+        Self::OldDirectory,
+        Self::HalfOpen,
     ];
 
     /// Its name in traces and counts.
@@ -72,6 +87,10 @@ impl FaultKind {
             Self::ClockStep => "clock-step",
             Self::Trap => "trap",
             Self::WriteBack => "write-back",
+            Self::FailedCall => "failed-call",
+            Self::Rot => "rot",
+            Self::OldDirectory => "old-directory",
+            Self::HalfOpen => "half-open",
         }
     }
 
@@ -90,6 +109,10 @@ impl FaultKind {
             Self::ClockStep => faults.clock_step,
             Self::Trap => faults.trap,
             Self::WriteBack => faults.write_back,
+            Self::FailedCall => faults.failed_call,
+            Self::Rot => faults.rot,
+            Self::OldDirectory => faults.old_directory,
+            Self::HalfOpen => faults.half_open,
         }
     }
 }
@@ -121,15 +144,31 @@ impl World {
         let seconds = self.rng.between(1, 5) * 1_000_000;
         match kind {
             FaultKind::Kill => self.kill(number),
-            FaultKind::PowerCut => self.cut_power(number),
+            FaultKind::PowerCut => {
+                let survivors = self.draw_survivors(number);
+                self.cut_power(number, survivors);
+            }
             FaultKind::TornCall => {
                 let changes = self.rng.below(20);
                 self.nodes[number].disk.halt_after(changes);
             }
             FaultKind::FailedSync => {
                 let operation = if self.rng.per_mille(700) { Operation::Sync } else { Operation::SyncDirectory };
-                self.nodes[number].disk.inject(Fault::new(operation, "", DiskFault::InputOutput).times(1));
+                let kind = if self.rng.per_mille(800) { DiskFault::InputOutput } else { DiskFault::Full };
+                let fault = Fault::new(operation, "", kind).times(1);
+                let fault = if self.rng.per_mille(500) { fault.with_sectors_kept(self.rng.draw()) } else { fault };
+                self.nodes[number].disk.inject(fault);
             }
+            FaultKind::FailedCall => {
+                let kind = if self.rng.per_mille(500) { DiskFault::InputOutput } else { DiskFault::Full };
+                let calls = u32::try_from(self.rng.below(50)).unwrap_or(0);
+                let written = self.rng.place(600);
+                let fault = Fault::of_any_call("", kind).after(calls).times(1).with_bytes_written(written);
+                self.nodes[number].disk.inject(fault);
+            }
+            FaultKind::Rot => self.rot(number),
+            FaultKind::OldDirectory => self.replace_partition(number),
+            FaultKind::HalfOpen => self.half_open(),
             FaultKind::FullDisk => {
                 let room = self.rng.below(4096);
                 let used = self.nodes[number].disk.used_bytes();
@@ -160,6 +199,35 @@ impl World {
         let until_us = self.now_us + typical_us * long;
         self.nodes[number].paused_until_us = self.nodes[number].paused_until_us.max(until_us);
         self.schedule(until_us, Event::Resume { node: number });
+        if until_us > self.now_us + IDLE_US {
+            self.lose_all(number, IDLE_US);
+        }
+    }
+
+    /// One way of a connection, or both, carries nothing any more. The client notices when it has been silent too long.
+    fn half_open(&mut self) {
+        let alive: Vec<_> = self.network.alive().map(|(id, _)| id).collect();
+        let Some(connection) = self.rng.pick(&alive).copied() else { return };
+        let (mutes_in, mutes_out) =
+            *self.rng.pick(&[(true, false), (false, true), (true, true)]).unwrap_or(&(true, true));
+        self.network.mute(connection, mutes_in, mutes_out);
+        let at_us = self.now_us + IDLE_US + self.rng.delay(500_000);
+        self.schedule(at_us, Event::Lost { connection });
+    }
+
+    /// Clients lose their connections to a broker after about so long.
+    fn lose_all(&mut self, number: usize, after_us: u64) {
+        let run = self.nodes[number].run;
+        let orphans: Vec<_> = self
+            .network
+            .alive()
+            .filter(|(_, connection)| (connection.node, connection.run) == (number, run))
+            .map(|(id, _)| id)
+            .collect();
+        for connection in orphans {
+            let at_us = self.now_us + after_us + self.rng.delay(50_000);
+            self.schedule(at_us, Event::Lost { connection });
+        }
     }
 
     /// The process dies; clients notice after a while, and somebody starts it again.
@@ -170,29 +238,23 @@ impl World {
         self.nodes[number].kill();
         self.turning.remove(&number);
         self.held[number].clear();
-        let run = self.nodes[number].run;
-        let orphans: Vec<_> = self
-            .network
-            .alive()
-            .filter(|(_, connection)| (connection.node, connection.run) == (number, run))
-            .map(|(id, _)| id)
-            .collect();
-        for connection in orphans {
-            let at_us = self.now_us + self.rng.delay(50_000);
-            self.schedule(at_us, Event::Lost { connection });
-        }
+        self.lose_all(number, 0);
         let at_us = self.now_us + self.rng.delay(300_000);
         self.schedule(at_us, Event::Start { node: number });
     }
 
-    pub(super) fn cut_power(&mut self, number: usize) {
-        let survivors = match self.rng.below(6) {
+    fn draw_survivors(&mut self, number: usize) -> Survivors {
+        let changes = self.nodes[number].disk.unsynced_changes() + 1;
+        match self.rng.below(8) {
             0 => Survivors::None,
             1 => Survivors::All,
-            2 => Survivors::Prefix(self.rng.place(self.nodes[number].disk.unsynced_changes() + 1)),
-            3 => Survivors::Without(self.rng.place(self.nodes[number].disk.unsynced_changes() + 1)),
-            _ => Survivors::Seeded(self.rng.draw()),
-        };
+            2 => Survivors::Prefix(self.rng.place(changes)),
+            3 => Survivors::Without(self.rng.place(changes)),
+            _ => Survivors::Sectors { seed: self.rng.draw(), sector_bytes: self.shape.sector_bytes },
+        }
+    }
+
+    pub(super) fn cut_power(&mut self, number: usize, survivors: Survivors) {
         self.kill(number);
         let unsynced = self.nodes[number].disk.unsynced_changes();
         self.nodes[number].disk.power_cut(survivors);
@@ -207,7 +269,8 @@ impl World {
     pub(super) fn notice_halts(&mut self) -> Result<(), Violation> {
         for number in 0..self.nodes.len() {
             if self.nodes[number].disk.is_halted() {
-                self.cut_power(number);
+                let survivors = self.draw_survivors(number);
+                self.cut_power(number, survivors);
             }
         }
         Ok(())
@@ -215,6 +278,7 @@ impl World {
 
     /// The broker did not start: its disk was made to fail, or it must not be so.
     pub(super) fn not_started(&mut self, number: usize, reason: &str) -> Result<(), Violation> {
+        self.trace.remark(|| reason.to_owned());
         if self.ending && self.now_us > self.ended_us + 30_000_000 {
             return Err(Violation::new("liveness", format!("n{number} does not start: {reason}")));
         }
@@ -226,9 +290,12 @@ impl World {
     /// What an operator does: a broker whose disk failed it, or that can't serve a partition, is started anew.
     pub(super) fn tend(&mut self) -> Result<(), Violation> {
         for number in 0..self.nodes.len() {
-            let ill = |broker: &crate::sim::node::Broker| broker.is_broken() || !broker.failed.is_empty();
-            if self.nodes[number].broker.as_ref().is_some_and(ill) && self.rng.per_mille(300) {
+            let is_ill = |broker: &crate::sim::node::Broker| broker.ills().is_some();
+            if self.nodes[number].broker.as_ref().is_some_and(is_ill) && self.rng.per_mille(300) {
                 self.trace.note(self.now_us, Who::Node(number), "tend", &[]);
+                if let Some(broker) = &self.nodes[number].broker {
+                    self.trace.remark(|| broker.ills().unwrap_or_default());
+                }
                 self.kill(number);
             }
         }
@@ -247,6 +314,7 @@ impl World {
         }
         for node in 0..self.nodes.len() {
             self.schedule(self.now_us, Event::Resume { node });
+            self.mend_disk(node);
         }
     }
 

@@ -1,5 +1,6 @@
 //! How a run begins, and how a panic in it is told.
 
+use super::decay::Decay;
 use super::{ClientSeat, Event, World};
 use crate::sim::checker::Violation;
 use crate::sim::checker::acknowledged::Acknowledged;
@@ -33,6 +34,7 @@ impl World {
         let held = (0..shape.nodes).map(|_| VecDeque::new()).collect();
         let nodes = (0..shape.nodes).map(|number| Node::new(number, clock(&mut rng))).collect();
         let answered = (0..shape.nodes).map(|_| Answered::default()).collect();
+        let decay = (0..shape.nodes).map(|_| Decay::default()).collect();
         Self {
             shape,
             rng,
@@ -56,6 +58,7 @@ impl World {
             os_topics: BTreeSet::new(),
             doomed_topics: BTreeSet::new(),
             answered,
+            decay,
             ending: false,
             ended_us: 0,
             finished: false,
