@@ -13,6 +13,7 @@ pub mod campaign;
 pub mod checker;
 pub mod clock;
 pub mod guest;
+pub mod history;
 pub mod network;
 pub mod node;
 pub mod rng;

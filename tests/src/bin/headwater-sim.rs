@@ -4,6 +4,8 @@ use clap::Parser;
 use headwater_tests::sim::campaign::{Campaign, Summary};
 use headwater_tests::sim::run::{Options, Outcome, run};
 use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -39,6 +41,9 @@ struct Arguments {
     /// How many seeds run at a time [default: one a core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Write what clients did and saw to this directory, one `seed-<seed>.edn` a seed, as Jepsen's checkers read it.
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
     /// Go on after a seed that fails, and report all that do.
     #[arg(long, conflicts_with = "seed")]
     keep_going: bool,
@@ -58,16 +63,29 @@ fn seeds(text: &str) -> Result<u64, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(directory) = &arguments.output
+        && let Err(error) = std::fs::create_dir_all(directory)
+    {
+        eprintln!("error: can't make the output directory {}: {error}", directory.display());
+        return ExitCode::from(2);
+    }
     match arguments.seed {
-        Some(seed) => replay(seed, arguments.quiet),
+        Some(seed) => replay(seed, &arguments),
         None => campaign(&arguments),
     }
 }
 
-fn replay(seed: u64, quiet: bool) -> ExitCode {
-    let outcome = run(seed, Options { prints: !quiet, ..Options::default() });
+fn replay(seed: u64, arguments: &Arguments) -> ExitCode {
+    let keeps_history = arguments.output.is_some();
+    let outcome = run(seed, Options { prints: !arguments.quiet, kept: 0, keeps_history });
     println!("seed {seed}: hash {:016x}, {} events", outcome.hash, outcome.events);
-    report(&outcome)
+    match write_history(arguments.output.as_deref(), &outcome) {
+        Ok(()) => report(&outcome),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
 }
 
 fn campaign(arguments: &Arguments) -> ExitCode {
@@ -76,21 +94,37 @@ fn campaign(arguments: &Arguments) -> ExitCode {
     campaign.threads = arguments.threads.map_or(campaign.threads, usize::from);
     campaign.until = arguments.minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
     campaign.goes_on = arguments.keep_going;
+    campaign.keeps_history = arguments.output.is_some();
     // Draws nothing when standard error is no terminal.
     let bar = ProgressBar::new(seeds);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds {per_sec} {eta} {msg}") {
         bar.set_style(style);
     }
+    let unwritten = Mutex::new(None);
     let summary: Summary = campaign.run(&|outcome| {
         bar.inc(1);
         if outcome.violation.is_some() {
             bar.set_message(format!("seed {} fails", outcome.seed));
         }
+        if let Err(error) = write_history(arguments.output.as_deref(), outcome) {
+            *unwritten.lock() = Some(error);
+        }
     });
     bar.finish_and_clear();
     println!("{summary}");
+    if let Some(error) = unwritten.into_inner() {
+        eprintln!("error: {error}");
+        return ExitCode::from(2);
+    }
     let codes: Vec<ExitCode> = summary.failures.iter().map(report).collect();
     codes.into_iter().next().unwrap_or(ExitCode::SUCCESS)
+}
+
+/// The one thing that is written outside of memory, where it was asked for.
+fn write_history(directory: Option<&Path>, outcome: &Outcome) -> Result<(), String> {
+    let Some((directory, history)) = directory.zip(outcome.history.as_ref()) else { return Ok(()) };
+    let path = directory.join(format!("seed-{}.edn", outcome.seed));
+    std::fs::write(&path, history.to_edn()).map_err(|error| format!("can't write {}: {error}", path.display()))
 }
 
 fn report(outcome: &Outcome) -> ExitCode {

@@ -8,16 +8,20 @@
 //! | `twice` | no record of an idempotent producer is there twice | IDP-2, IDP-6 |
 //! | `served` | what a consumer was given is whole, in order, committed, and stays | REP-7, LOG-3 |
 //! | `steps` | commits tile the input; state and outputs are the fold of it; floors are true | OUT-1, 3, 4, 5, 6 |
+//! | `history` | sends and polls, as Jepsen's Kafka checker sees them: none lost, twice, skipped, unseen | IDP-6 |
 //! | `metadata` | a change that was answered survives; no producer id is given out twice | RAFT-4, IDP-7 |
 //! | `liveness` | after the faults everything is done and acknowledged in time | OUT-2 |
 
 pub mod acknowledged;
+pub mod history;
 pub mod liveness;
 pub mod metadata;
 pub mod offsets;
 pub mod order;
 pub mod served;
 pub mod steps;
+#[cfg(test)]
+mod tests;
 pub mod twice;
 
 use bytes::Bytes;

@@ -12,6 +12,7 @@ use super::checker::liveness::Unfinished;
 use super::checker::metadata::Answered;
 use super::checker::offsets::Offsets;
 use super::guest::Trap;
+use super::history::History;
 use super::network::{ConnectionId, Network, StreamId};
 use super::node::{Node, Request, RequestId, Response, StartSetting};
 use super::rng::Rng;
@@ -30,6 +31,8 @@ pub use faults::FaultKind;
 const LOOK_US: u64 = 200_000;
 /// How often a broker writes its recovery points down.
 const CHECKPOINT_US: u64 = 1_000_000;
+/// How long a sync may take while the disk stalls.
+const STALL_US_MAX: u64 = 30_000_000;
 /// Events of one run, after which it is given up.
 const EVENTS_MAX: u64 = 20_000_000;
 
@@ -40,6 +43,8 @@ pub struct Options {
     pub prints: bool,
     /// How many of the last events are kept for the report.
     pub kept: usize,
+    /// Give the history of sends and polls back with the outcome.
+    pub keeps_history: bool,
 }
 
 /// What became of a run.
@@ -61,6 +66,8 @@ pub struct Outcome {
     pub steps: u64,
     /// The first thing that does not hold.
     pub violation: Option<Violation>,
+    /// What clients did and saw, if it was kept.
+    pub history: Option<History>,
     /// The last events, if they were kept.
     pub last: Vec<String>,
 }
@@ -157,6 +164,11 @@ pub struct World {
     ended_us: u64,
     finished: bool,
     steps: u64,
+    history: History,
+    /// Whether the power went, by node, since its logs were last audited.
+    was_dark: Vec<bool>,
+    /// Whether the answer that a client hears now is of a run of a broker that has ended.
+    hears_earlier_run: bool,
 }
 
 /// Runs a seed to its end.
@@ -186,6 +198,7 @@ pub fn run_shape(seed: u64, shape: Shape, rng: Rng, options: Options) -> Outcome
         acknowledged: world.acknowledged_count,
         steps: world.steps,
         violation,
+        history: options.keeps_history.then(|| std::mem::take(&mut world.history)),
         last: world.trace.last().map(str::to_owned).collect(),
     };
     // After a panic what is left may panic again when it goes.
@@ -278,8 +291,11 @@ impl World {
         broker.check_invariants()?;
         self.trace.note(self.now_us, Who::Node(number), "turn", &[jobs.len().cast_signed() as i64]);
         for job in jobs {
-            let typical = if stalled { 2_000_000 } else { self.shape.sync_us };
-            let at_us = self.now_us + self.rng.delay(typical);
+            let takes_us = match stalled {
+                true => self.rng.between(200_000, STALL_US_MAX),
+                false => self.rng.delay(self.shape.sync_us),
+            };
+            let at_us = self.now_us + takes_us;
             self.schedule(at_us, Event::Job { node: number, run, job });
         }
         Ok(())
@@ -403,7 +419,8 @@ impl World {
     fn unfinished(&self) -> Unfinished {
         let mut unfinished = Unfinished::default();
         for (number, seat) in self.clients.iter().enumerate() {
-            if let Err(what) = seat.client.finished() {
+            let left = seat.client.finished().err().or_else(|| seat.client.is_behind(&|id| self.end_of(id)));
+            if let Some(what) = left {
                 unfinished.note(|| format!("client {number}: {what}"));
             }
         }
@@ -415,6 +432,12 @@ impl World {
             for (id, reason) in &broker.failed {
                 unfinished.note(|| format!("{id} is out of service: {reason}"));
             }
+            for (id, handle) in broker.handles.lock().iter() {
+                let (end, shown) = (handle.view().reader().end_offset(), handle.view().high_watermark());
+                if shown < end {
+                    unfinished.note(|| format!("{id} ends at {end}, its high watermark is {shown}"));
+                }
+            }
             for (key, task) in &broker.tasks {
                 let done = task.driver.protocol().is_some_and(|task| task.floor() == task.next_step());
                 if !done || task.state() != TaskState::Running || !self.is_at_end(broker, task) {
@@ -424,6 +447,12 @@ impl World {
             }
         }
         unfinished
+    }
+
+    /// Where a partition ends for those who read it.
+    fn end_of(&self, id: TopicPartition) -> Option<i64> {
+        let brokers = self.nodes.iter().filter_map(|node| node.broker.as_ref());
+        brokers.filter_map(|broker| broker.handles.lock().get(&id).map(|handle| handle.view().high_watermark())).max()
     }
 
     fn is_at_end(&self, broker: &super::node::Broker, task: &super::node::SimTask) -> bool {

@@ -22,6 +22,8 @@ pub enum Fact {
     Failed { number: u64 },
     /// Batches were received in answer to a fetch.
     Received { id: TopicPartition, offset: i64, batches: bytes::Bytes, high_watermark: i64 },
+    /// The next fetch of this partition begins somewhere else.
+    Sought { id: TopicPartition },
     /// The broker broke the protocol.
     BrokeProtocol(String),
 }
@@ -81,6 +83,11 @@ pub trait Client {
     /// # Errors
     /// What is missing.
     fn finished(&self) -> Result<(), String>;
+
+    /// What it has not read, where the partitions end as `end_of` says.
+    fn is_behind(&self, _end_of: &dyn Fn(TopicPartition) -> Option<i64>) -> Option<String> {
+        None
+    }
 
     /// Whether it has waited so long for an answer that it gives its connection up.
     fn is_out_of_patience(&self, now_us: u64) -> bool {

@@ -2,6 +2,9 @@
 //! state is the fold (OUT-4), each output is there once and in order (OUT-1), nothing acknowledged is missing (OUT-5),
 //! floors are true (OUT-6).
 
+#[cfg(test)]
+mod tests;
+
 use super::{LoggedRecord, Violation};
 use crate::sim::guest::{GuestKind, output_value, words};
 use headwater_core::task::commit::{Commit, InputRange};

@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::sim::checker::acknowledged::Acknowledged;
-use crate::sim::checker::{LoggedRecord, Violation, order, read_batches, records_of, steps, twice};
+use crate::sim::checker::{LoggedRecord, Violation, history, order, read_batches, records_of, steps, twice};
 use crate::sim::node::{Broker, SimTask};
 use crate::sim::trace::Who;
 use headwater_core::cluster::ProcessorImage;
@@ -55,7 +55,7 @@ impl World {
         let audited = logs.values().map(Vec::len).sum::<usize>();
         self.trace.note(self.now_us, Who::Node(number), "audit", &[audited.cast_signed() as i64]);
         for (id, log) in &logs {
-            if self.os_topics.contains(&id.topic) {
+            if self.os_topics.contains(&id.topic) && self.was_dark[number] {
                 let end = log.last().map_or(0, |record| record.offset + 1);
                 self.acknowledged.may_lose(*id, end);
                 self.offsets.may_lose(*id, end);
@@ -65,11 +65,25 @@ impl World {
             order::check(*id, log, |number| self.sent.get(&number).map(|sent| sent.producer))?;
             twice::check(*id, log)?;
         }
+        // From here on what is there has been seen; the death of a process takes nothing of it (reliability §1.5).
+        self.was_dark[number] = false;
         for (id, changelog) in &commits {
             let processor = &changelogs[&id.topic];
             check_task(broker, processor, id.partition, (changelog, &logs), complete)?;
         }
         Ok(())
+    }
+
+    /// What clients did and saw, once all is done.
+    pub(super) fn check_history(&self) -> Result<(), Violation> {
+        let loses_power = ["power-cut", "torn-call", "old-directory", "rot"];
+        let was_dark = loses_power.iter().any(|kind| self.counts.contains_key(kind));
+        let promise = |id: TopicPartition| match () {
+            () if self.os_topics.contains(&id.topic) && was_dark => history::Promise::Nothing,
+            () if self.doomed_topics.contains(&id.topic) => history::Promise::Gone,
+            () => history::Promise::Kept,
+        };
+        history::check(&self.history, promise, self.shape.consumers > 0)
     }
 }
 

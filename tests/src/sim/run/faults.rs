@@ -256,6 +256,7 @@ impl World {
 
     pub(super) fn cut_power(&mut self, number: usize, survivors: Survivors) {
         self.kill(number);
+        self.was_dark[number] = true;
         let unsynced = self.nodes[number].disk.unsynced_changes();
         self.nodes[number].disk.power_cut(survivors);
         self.trace.note(self.now_us, Who::Node(number), "dark", &[unsynced.cast_signed() as i64]);
@@ -322,8 +323,10 @@ impl World {
     pub(super) fn last_checks(&mut self) -> Result<(), Violation> {
         for number in 0..self.nodes.len() {
             self.audit(number, true)?;
+            self.check_history()?;
             self.nodes[number].kill();
             self.nodes[number].disk.power_cut(Survivors::None);
+            self.was_dark[number] = true;
             self.start(number)?;
             self.audit(number, true)?;
         }

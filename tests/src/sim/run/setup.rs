@@ -8,6 +8,7 @@ use crate::sim::checker::metadata::Answered;
 use crate::sim::checker::offsets::Offsets;
 use crate::sim::clock::NodeClock;
 use crate::sim::guest::{GuestKind, Trap};
+use crate::sim::history::History;
 use crate::sim::network::Network;
 use crate::sim::node::{Node, Request, Response};
 use crate::sim::rng::Rng;
@@ -35,6 +36,7 @@ impl World {
         let nodes = (0..shape.nodes).map(|number| Node::new(number, clock(&mut rng))).collect();
         let answered = (0..shape.nodes).map(|_| Answered::default()).collect();
         let decay = (0..shape.nodes).map(|_| Decay::default()).collect();
+        let was_dark = vec![false; shape.nodes];
         Self {
             shape,
             rng,
@@ -63,6 +65,9 @@ impl World {
             ended_us: 0,
             finished: false,
             steps: 0,
+            history: History::default(),
+            was_dark,
+            hears_earlier_run: false,
         }
     }
 

@@ -2,10 +2,12 @@
 
 use super::{Event, SentRecord, World};
 use crate::sim::checker::{Violation, served};
+use crate::sim::history::{Sent, What};
 use crate::sim::network::{ConnectionId, StreamId, Way};
 use crate::sim::node::{Request, RequestId, Response};
 use crate::sim::trace::Who;
 use crate::sim::workload::{Fact, Scene};
+use headwater_protocol::ids::TopicPartition;
 
 /// How long a broker keeps a produce request waiting (`timeout_ms`).
 const REQUEST_TIMEOUT_US: u64 = 4_000_000;
@@ -143,9 +145,21 @@ impl World {
         response: Response,
     ) -> Result<(), Violation> {
         let Some(connection) = self.network.arrives(id, Way::Out, self.now_us) else { return Ok(()) };
-        let client = connection.client;
+        let (client, node, run) = (connection.client, connection.node, connection.run);
+        self.hears_earlier_run = self.nodes[node].run != run || self.nodes[node].broker.is_none();
         self.trace.note(self.now_us, Who::Client(client), "answer", &[id.cast_signed(), i64::from(stream)]);
-        self.with_client(client, |client, scene| client.on_response(scene, stream, response))
+        let heard = self.with_client(client, |client, scene| client.on_response(scene, stream, response));
+        self.hears_earlier_run = false;
+        heard
+    }
+
+    /// Whether what was just heard of a partition can't be held against what is there now: the topic is gone, or an
+    /// earlier run said so, before the power went, of a topic that does not promise to survive that.
+    fn is_past(&self, id: TopicPartition) -> bool {
+        let is_gone = |node: &super::Node| {
+            node.broker.as_ref().is_some_and(|broker| broker.metadata.image().partition(id).is_none())
+        };
+        self.hears_earlier_run && self.os_topics.contains(&id.topic) || self.nodes.iter().any(is_gone)
     }
 
     /// A client notices that its connection is gone.
@@ -161,17 +175,17 @@ impl World {
         match fact {
             Fact::Sent { number, meaning } => {
                 self.trace.note(self.now_us, Who::Client(client), "sent", &[number.cast_signed()]);
+                self.history.send(client, self.now_us, number);
                 self.sent.insert(number, SentRecord { producer: client, meaning });
                 Ok(())
             }
             Fact::Acknowledged { number, id, offset } => {
                 self.trace.note(self.now_us, Who::Client(client), "acked", &[number.cast_signed(), offset]);
                 self.acknowledged_count += 1;
+                let became = Sent::Acknowledged { key: id, offset, at_us: self.now_us };
+                self.history.settle(number, became);
                 let Some(sent) = self.sent.get(&number).copied() else { return Ok(()) };
-                let there = |node: &super::Node| {
-                    node.broker.as_ref().is_some_and(|broker| broker.metadata.image().partition(id).is_none())
-                };
-                if self.nodes.iter().any(there) {
+                if self.is_past(id) {
                     return Ok(());
                 }
                 self.acknowledged.note(id, offset, sent.meaning, number)?;
@@ -179,19 +193,27 @@ impl World {
             }
             Fact::Failed { number } => {
                 self.trace.note(self.now_us, Who::Client(client), "failed", &[number.cast_signed()]);
+                self.history.settle(number, Sent::Unknown { at_us: self.now_us });
                 Ok(())
             }
             Fact::Received { id, offset, batches, high_watermark } => {
                 let records = served::check(id, offset, batches, high_watermark)?;
-                let there = |node: &super::Node| {
-                    node.broker.as_ref().is_some_and(|broker| broker.metadata.image().partition(id).is_none())
-                };
-                if self.nodes.iter().any(there) {
+                let polled: Option<Vec<_>> =
+                    records.iter().map(|record| record.number.map(|number| (record.offset, number))).collect();
+                // What tasks write has no numbers, and a checker of its own.
+                if let Some(records) = polled.filter(|records| !records.is_empty()) {
+                    self.history.note(client, self.now_us, What::Poll { key: id, records });
+                }
+                if self.is_past(id) {
                     return Ok(());
                 }
                 let numbers = [i64::from(id.partition), offset, records.len().cast_signed() as i64];
                 self.trace.note(self.now_us, Who::Client(client), "received", &numbers);
                 records.iter().try_for_each(|record| self.offsets.note(id, record.offset, record.meaning))
+            }
+            Fact::Sought { id } => {
+                self.history.note(client, self.now_us, What::Seek { key: id });
+                Ok(())
             }
             Fact::BrokeProtocol(found) => Err(Violation::new("protocol", found)),
         }

@@ -19,6 +19,8 @@ struct Reading {
     next_us: u64,
     /// Read to the high watermark since the faults ended.
     at_end: bool,
+    /// Whether it reads everything once more, at the end.
+    is_last_time: bool,
 }
 
 /// A consuming client.
@@ -30,8 +32,13 @@ pub struct ConsumerClient {
 }
 
 impl ConsumerClient {
-    fn seek(scene: &mut Scene<'_>, reading: &mut Reading) {
-        if !scene.ending && scene.rng.per_mille(10) {
+    fn seek(scene: &mut Scene<'_>, id: TopicPartition, reading: &mut Reading) {
+        if scene.ending && !reading.is_last_time {
+            // Once more from the beginning: what was acknowledged must have been seen in the end.
+            (reading.is_last_time, reading.position) = (true, 0);
+            scene.facts.push(Fact::Sought { id });
+        } else if !scene.ending && scene.rng.per_mille(10) {
+            scene.facts.push(Fact::Sought { id });
             reading.position = scene.rng.below(reading.high_watermark.max(0).cast_unsigned() + 1).cast_signed();
         }
     }
@@ -48,7 +55,7 @@ impl Client for ConsumerClient {
             if reading.asked || scene.now_us < reading.next_us {
                 continue;
             }
-            Self::seek(scene, reading);
+            Self::seek(scene, *id, reading);
             reading.asked = true;
             let bytes_max = usize::try_from(scene.rng.between(1, 8192)).unwrap_or(1);
             scene.requests.push((stream, Request::Fetch { partition: *id, offset: reading.position, bytes_max }));
@@ -77,12 +84,13 @@ impl Client for ConsumerClient {
                         let next = last_offset(&batches).map_or(offset, |last| last + 1);
                         scene.facts.push(Fact::Received { id: partition, offset, batches, high_watermark });
                         (reading.position, reading.high_watermark) = (next.max(offset), high_watermark);
-                        reading.at_end = scene.ending && next >= high_watermark;
+                        reading.at_end = reading.is_last_time && next >= high_watermark;
                         reading.next_us = if is_empty { scene.now_us + POLL_US } else { 0 };
                     }
                     Err(error) => {
                         if error.code == ErrorCode::OffsetOutOfRange {
                             reading.position = 0;
+                            scene.facts.push(Fact::Sought { id: partition });
                         }
                         reading.next_us = scene.now_us + 5 * POLL_US;
                     }
@@ -98,6 +106,13 @@ impl Client for ConsumerClient {
         for reading in self.partitions.values_mut() {
             (reading.asked, reading.next_us) = (false, scene.now_us + 50_000);
         }
+    }
+
+    fn is_behind(&self, end_of: &dyn Fn(TopicPartition) -> Option<i64>) -> Option<String> {
+        let behind =
+            |(id, reading): &(&TopicPartition, &Reading)| end_of(**id).is_some_and(|end| reading.position < end);
+        let (id, reading) = self.partitions.iter().find(behind)?;
+        Some(format!("a consumer is at {} of {id}, which ends at {:?}", reading.position, end_of(*id)))
     }
 
     fn finished(&self) -> Result<(), String> {
