@@ -15,6 +15,7 @@
 //!
 //! In a changelog partition the number of a task's batch is its step: one batch, one number (STEP-2).
 
+mod checkpoint;
 mod client;
 pub mod sequence;
 mod staged;
@@ -23,6 +24,7 @@ mod task;
 pub(crate) mod tests;
 mod verdict;
 
+pub use checkpoint::TaskCheckpoint;
 pub use staged::StagedProducers;
 pub use verdict::{Admission, PartitionKind, ProducerRefusal, Verdict};
 
@@ -42,12 +44,13 @@ const GENERATION_MASK: i64 = (TaskProducer::GENERATIONS_MAX - 1) as i64;
 
 impl ProducerKey {
     /// The key of the producer that wrote `header`, unless the batch has no producer, no sequence or no records of a
-    /// producer (a control batch).
+    /// producer. A control batch of a task is its checkpoint ([`TaskCheckpoint`]).
     fn of(header: &BatchHeader) -> Option<Self> {
-        if header.is_control() || header.producer_id < 0 || header.base_sequence < 0 || header.last_offset_delta < 0 {
+        let is_task = ProducerId(header.producer_id).is_task();
+        let is_foreign = header.is_control() && !is_task;
+        if is_foreign || header.producer_id < 0 || header.base_sequence < 0 || header.last_offset_delta < 0 {
             return None;
         }
-        let is_task = ProducerId(header.producer_id).is_task();
         Some(Self(if is_task { header.producer_id & !GENERATION_MASK } else { header.producer_id }))
     }
 
@@ -234,6 +237,23 @@ impl Producers {
             }
             Entry::Client(_) => None,
         })
+    }
+
+    /// The log begins at `log_start` now: of ordinary producers only what lies behind it is remembered, as a replay of
+    /// what is left would give it (IDP-4, IDP-5). Tasks stay: whoever moves the log's start sees to it that each has a
+    /// batch behind it (STEP-11).
+    pub fn forget_before(&mut self, log_start: i64) {
+        let by_age = &mut self.clients_by_age;
+        self.entries.retain(|_, entry| match entry {
+            Entry::Task(_) => true,
+            Entry::Client(entry) => {
+                let stays = entry.forget_before(log_start);
+                if !stays {
+                    by_age.remove(&entry.next_offset());
+                }
+                stays
+            }
+        });
     }
 
     /// Forgets all tasks of a processor that was deleted. Its number is never used again (STEP-11).

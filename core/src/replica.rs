@@ -24,12 +24,13 @@ mod leader;
 mod progress;
 #[cfg(test)]
 mod tests;
+mod trim;
 mod waiting;
 
 pub use leader::Leader;
 
 use crate::cluster::{Durability, PartitionImage, TopicSettings};
-use crate::producer::{Admission, ProducerRefusal, Producers};
+use crate::producer::{Admission, ProducerRefusal, Producers, TaskCheckpoint};
 use headwater_protocol::batch::BatchHeader;
 use headwater_protocol::error::{ApiError, ErrorCode};
 use headwater_protocol::ids::{BrokerId, LeaderEpoch};
@@ -91,6 +92,19 @@ pub enum Event {
         /// In-sync replicas that acks = all and the high watermark need from now on.
         min_insync_replicas: u16,
     },
+    /// Retention, or an operator, wants the log to begin later. Answered by [`Command::Trim`] or
+    /// [`Command::TrimRefused`], once.
+    Trim {
+        /// The log's new start; not above the high watermark, or that counts.
+        to: i64,
+        /// Now, ms since the Unix epoch: for the checkpoints of tasks.
+        timestamp: i64,
+    },
+    /// The log begins here now, as [`Command::Trim`] asked for.
+    Trimmed {
+        /// Its start.
+        log_start: i64,
+    },
     /// The data directory failed (LOG-7): whatever has not been answered never will be otherwise.
     StorageFailed,
     /// The broker stops: refuse what comes, finish what is here.
@@ -120,6 +134,22 @@ pub enum Command {
         /// The reign to stamp.
         leader_epoch: LeaderEpoch,
     },
+    /// Make the task's checkpoint, stamp and write it; in order with all other appends, as an `Append`.
+    AppendCheckpoint {
+        /// What to make the batch of, with `timestamp`.
+        checkpoint: TaskCheckpoint,
+        /// ms since the Unix epoch.
+        timestamp: i64,
+        /// Its offset.
+        base_offset: i64,
+        /// The reign to stamp.
+        leader_epoch: LeaderEpoch,
+    },
+    /// Nothing below this offset is needed any more: let the log begin there and report [`Event::Trimmed`], or, if the
+    /// disk refuses, nothing.
+    Trim(i64),
+    /// The log's start stays where it is. It may be asked for again.
+    TrimRefused(Refusal),
     /// The log is dirty: include it in a flush round and report [`Event::Flushed`]. Not repeated until then.
     Flush,
     /// Offsets below this one are committed: readers may have them.

@@ -15,7 +15,7 @@
 //!   + indexes  │ Storage: FileStorage (the disk), MemoryStorage (power cuts)  │
 //!              └──────────────────────────────────────────────────────────────┘
 //!   DataDirectory: lock, health (LOG-7), recovery points, removals, lost+found
-//!   PURE: format (what files look like), recovery (what to do after a crash)
+//!   PURE: format (what files look like), recovery (what to do after a crash), retention (what is too old)
 //! ```
 //!
 //! What is acknowledged waits for a [`Durable`] that covers its [`Position`] (or, where a topic says so, for the
@@ -35,6 +35,7 @@ pub mod limits;
 mod log;
 mod reader;
 pub mod recovery;
+pub mod retention;
 mod segment;
 mod shared;
 pub mod storage;
@@ -48,5 +49,5 @@ pub use error::{Damage, LogError};
 pub use flush::{Durable, FlushJob, FlushResult, Position};
 pub use flush_pool::{FLUSH_THREADS_DEFAULT, FlushPool};
 pub use health::{DirectoryHealth, DiskFailure};
-pub use log::{Log, LostTail, RecoveryReport};
+pub use log::{Log, LostTail, RecoveryReport, TrimJob};
 pub use reader::{LogReader, TimestampedOffset};

@@ -4,8 +4,10 @@ mod delete;
 mod open;
 #[cfg(test)]
 mod tests;
+mod trim;
 
 pub use open::{LostTail, RecoveryReport};
+pub use trim::TrimJob;
 
 use crate::config::LogConfig;
 use crate::directory::Registration;

@@ -9,6 +9,7 @@ pub use timestamps::TimestampedOffset;
 use crate::error::LogError;
 use crate::format::index::{Place, SegmentIndex};
 use crate::limits;
+use crate::retention::SegmentFacts;
 use crate::segment::Segment;
 use crate::shared::LogShared;
 use bytes::Bytes;
@@ -93,6 +94,16 @@ impl LogReader {
     /// Bytes of all segments, without indexes.
     pub fn size_bytes(&self) -> u64 {
         self.shared.size_bytes()
+    }
+
+    /// What retention needs to know of each segment, oldest first.
+    pub fn segment_facts(&self) -> Vec<SegmentFacts> {
+        let facts = |segment: &Arc<Segment>| SegmentFacts {
+            next_offset: segment.next_offset(),
+            bytes: segment.bytes(),
+            newest_timestamp: segment.newest().map(|newest| newest.timestamp),
+        };
+        self.shared.segments().iter().map(facts).collect()
     }
 
     /// How many segments there are.

@@ -64,6 +64,18 @@ impl LogShared {
         *segments = Arc::new(segments.iter().cloned().chain([segment]).collect());
     }
 
+    /// Takes out the segments that lie below `offset` as a whole, but for the last one.
+    pub(crate) fn remove_below(&self, offset: i64) -> Vec<Arc<Segment>> {
+        let mut segments = self.segments.write();
+        let below = segments.iter().take_while(|segment| segment.next_offset() <= offset).count();
+        let gone = below.min(segments.len().saturating_sub(1));
+        let removed = segments[..gone].to_vec();
+        if gone > 0 {
+            *segments = Arc::new(segments[gone..].to_vec());
+        }
+        removed
+    }
+
     /// The segment that has `offset`, or would have it next.
     pub(crate) fn segment_of(&self, offset: i64) -> Option<Arc<Segment>> {
         let segments = self.segments.read();

@@ -28,15 +28,20 @@ impl fmt::Display for Durability {
 const DURABILITY: &str = "durability";
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+const RETENTION_BYTES: &str = "retention.bytes";
+const RETENTION_MS: &str = "retention.ms";
 const SEGMENT_BYTES: &str = "segment.bytes";
 const SEGMENT_MS: &str = "segment.ms";
 
 /// In name order: what [`TopicSettings::describe`] promises.
-const NAMES: [&str; 5] = [DURABILITY, MAX_MESSAGE_BYTES, MIN_INSYNC_REPLICAS, SEGMENT_BYTES, SEGMENT_MS];
+const NAMES: [&str; 7] =
+    [DURABILITY, MAX_MESSAGE_BYTES, MIN_INSYNC_REPLICAS, RETENTION_BYTES, RETENTION_MS, SEGMENT_BYTES, SEGMENT_MS];
 
 const SEGMENT_BYTES_DEFAULT: u64 = 1 << 30;
 /// A segment must hold the largest batch; offsets in its index are 31 bits.
 const SEGMENT_BYTES_RANGE: (u64, u64) = (1 << 20, (1 << 31) - 1);
+/// Seven days, as in Kafka.
+const RETENTION_MS_DEFAULT: u64 = 7 * 24 * 60 * 60 * 1000;
 const SEGMENT_MS_DEFAULT: u64 = 7 * 24 * 60 * 60 * 1000;
 const MAX_MESSAGE_BYTES_MIN: u64 = 1 << 10;
 /// From this replication factor on, two replicas must be in sync by default.
@@ -47,6 +52,10 @@ const REPLICATION_FACTOR_SAFE: u16 = 3;
 pub struct TopicSettings {
     /// `durability`.
     pub durability: Durability,
+    /// `retention.bytes`: bytes of a partition beyond which its oldest segments go; `None` (-1): without a limit.
+    pub retention_bytes: Option<u64>,
+    /// `retention.ms`: milliseconds after which a segment goes, by its newest record; `None` (-1): never.
+    pub retention_ms: Option<u64>,
     /// `segment.bytes`: bytes after which a log begins a new segment.
     pub segment_bytes: u64,
     /// `segment.ms`: milliseconds of record time after which a log begins a new segment.
@@ -65,6 +74,9 @@ impl TopicSettings {
         let max_message_bytes = if internal { INTERNAL_BATCH_BYTES_MAX } else { BATCH_BYTES_MAX };
         Self {
             durability: Durability::Fsync,
+            retention_bytes: None,
+            // What a changelog holds is state, however old.
+            retention_ms: if internal { None } else { Some(RETENTION_MS_DEFAULT) },
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             segment_ms: SEGMENT_MS_DEFAULT,
             max_message_bytes: u32::try_from(max_message_bytes).unwrap_or(u32::MAX),
@@ -128,6 +140,8 @@ impl TopicSettings {
                 let why = "it holds the largest batch, and positions in it are 31 bits";
                 self.segment_bytes = number(name, value, SEGMENT_BYTES_RANGE, why)?;
             }
+            RETENTION_BYTES => self.retention_bytes = limit(name, value, "bytes of a partition")?,
+            RETENTION_MS => self.retention_ms = limit(name, value, "milliseconds")?,
             SEGMENT_MS => {
                 let why = "a segment spans some time";
                 self.segment_ms = number(name, value, (1, i64::MAX.unsigned_abs()), why)?;
@@ -153,6 +167,8 @@ impl TopicSettings {
             self.durability.to_string(),
             self.max_message_bytes.to_string(),
             self.min_insync_replicas.to_string(),
+            limit_text(self.retention_bytes),
+            limit_text(self.retention_ms),
             self.segment_bytes.to_string(),
             self.segment_ms.to_string(),
         ];
@@ -200,6 +216,22 @@ fn number(name: &str, value: &str, (lowest, highest): (u64, u64), why: &str) -> 
             Err(invalid(format!("{name}={value:?}: it is a whole number from {lowest} to {highest}, because {why}")))
         }
     }
+}
+
+/// A limit, or -1 for none, as Kafka writes it.
+fn limit(name: &str, value: &str, of: &str) -> Result<Option<u64>, ApiError> {
+    match value.parse::<i64>() {
+        Ok(-1) => Ok(None),
+        Ok(number) if number >= 0 => Ok(Some(number.unsigned_abs())),
+        Ok(_) | Err(_) => {
+            let value = quoted(value);
+            Err(invalid(format!("{name}={value:?}: it is a whole number of {of}, 0 or more, or -1 for no limit")))
+        }
+    }
+}
+
+fn limit_text(limit: Option<u64>) -> String {
+    limit.map_or_else(|| "-1".to_owned(), |limit| limit.to_string())
 }
 
 fn invalid(message: String) -> ApiError {

@@ -63,6 +63,19 @@ impl ClientEntry {
         }
     }
 
+    /// Forgets batches that end at or below `log_start`; whether one is left.
+    pub(super) fn forget_before(&mut self, log_start: i64) -> bool {
+        let gone = self.seen().iter().take_while(|batch| batch.next_offset() <= log_start).count();
+        if gone >= self.seen().len() {
+            return false;
+        }
+        self.batches.rotate_left(gone);
+        self.count -= u8::try_from(gone).unwrap_or(0);
+        let left = usize::from(self.count);
+        self.batches[left..].fill(SeenBatch::default());
+        true
+    }
+
     pub(super) fn check(&self, header: &BatchHeader) -> Verdict {
         let got = header.base_sequence;
         let producer = header.producer_id;

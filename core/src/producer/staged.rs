@@ -9,6 +9,7 @@
 //!
 //! Settled state sees a batch only when it is in the log, so it is at each moment what a replay of the log would give.
 
+use super::checkpoint::TaskCheckpoint;
 use super::{Admission, Entry, PartitionKind, ProducerKey, Producers, Verdict};
 use crate::invariant::{Violation, holds};
 use headwater_protocol::batch::BatchHeader;
@@ -45,6 +46,21 @@ impl StagedProducers {
     /// As [`Producers::forget_processor`].
     pub fn forget_processor(&mut self, processor: ProcessorNumber) {
         self.settled.forget_processor(processor);
+    }
+
+    /// As [`Producers::forget_before`].
+    pub fn forget_before(&mut self, log_start: i64) {
+        self.settled.forget_before(log_start);
+    }
+
+    /// Tasks of which no batch would be left if the log began at `log_start`, each as the checkpoint that keeps it. One
+    /// with a batch on its way is not among them: that one lies behind.
+    pub fn tasks_before(&self, log_start: i64) -> impl Iterator<Item = TaskCheckpoint> + '_ {
+        let tasks = self.settled.entries.iter().filter(|(key, _)| self.place(**key).is_err());
+        tasks.filter_map(move |(key, entry)| match entry {
+            Entry::Task(entry) if entry.base_offset() < log_start => TaskCheckpoint::of(key.task()?, entry),
+            Entry::Task(_) | Entry::Client(_) => None,
+        })
     }
 
     /// What should become of a batch, given the log and the batches on their way into it.

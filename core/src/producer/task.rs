@@ -64,6 +64,16 @@ impl TaskEntry {
         }
     }
 
+    /// Low 15 bits of the newest epoch.
+    pub(super) fn epoch(&self) -> i16 {
+        self.epoch
+    }
+
+    /// Low 31 bits of the last number.
+    pub(super) fn last(&self) -> i32 {
+        self.last
+    }
+
     pub(super) fn generation(&self) -> u32 {
         self.generation
     }

@@ -16,6 +16,10 @@ impl Leader {
         holds(self.high_watermark <= self.log_end, "high watermark ≤ log end (REP-5)")?;
         holds(self.durable_end <= self.log_end, "durable end ≤ log end")?;
         holds(self.log_end <= self.assigned_end, "log end ≤ assigned end")?;
+        let can_come = self.trimming.is_none_or(|trimming| trimming.until <= self.assigned_end);
+        holds(can_come, "a new log start waits for what is on its way")?;
+        let is_kept = self.producers.settled().tasks().all(|(.., next_offset)| next_offset > self.log_start);
+        holds(is_kept, "each task has a batch in the log (STEP-11)")?;
         self.commit_invariants()?;
         self.order_invariants()?;
         self.reply_invariants()?;

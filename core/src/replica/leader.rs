@@ -1,6 +1,7 @@
 //! The leader of one partition.
 
 use super::progress::Progress;
+use super::trim::Trimming;
 use super::waiting::{Condition, Waiter, Waiting};
 use super::{
     AppendFailure, Command, Event, InvalidRecovery, LeaderConfig, Outcome, Proposal, Recovered, Refusal, ReplyToken,
@@ -47,12 +48,13 @@ pub struct Leader {
     /// One past the last offset given out: `log_end` when nothing is on its way.
     pub(super) assigned_end: i64,
     pub(super) flush_wanted: bool,
+    pub(super) trimming: Option<Trimming>,
     pub(super) on_their_way: VecDeque<OnItsWay>,
     pub(super) on_their_way_bytes: u64,
     pub(super) progress: Progress,
     pub(super) producers: StagedProducers,
     pub(super) waiting: Waiting,
-    commands: VecDeque<Command>,
+    pub(super) commands: VecDeque<Command>,
     now_ms: u64,
 }
 
@@ -88,6 +90,7 @@ impl Leader {
             log_end,
             assigned_end: log_end,
             flush_wanted: false,
+            trimming: None,
             on_their_way: VecDeque::new(),
             on_their_way_bytes: 0,
             progress,
@@ -107,8 +110,9 @@ impl Leader {
         self.now_ms = now_ms;
         match event {
             Event::Propose(proposal) => self.propose(&proposal),
-            Event::Close if self.mode == Mode::Open => self.mode = Mode::Closing,
-            Event::Close => {}
+            Event::Close => self.close(),
+            Event::Trim { to, timestamp } => self.begin_trim(to, timestamp),
+            Event::Trimmed { log_start } => self.trimmed(log_start),
             Event::StorageFailed => self.storage_failed(),
             // Completions of work begun before the failure.
             _ if self.mode == Mode::Failed => {}
@@ -131,6 +135,13 @@ impl Leader {
     /// client's own time-out is kept by whoever holds its connection.
     pub fn poll_deadline(&self) -> Option<u64> {
         None
+    }
+
+    fn close(&mut self) {
+        if self.mode == Mode::Open {
+            self.mode = Mode::Closing;
+            self.refuse_trim(Refusal::Closing);
+        }
     }
 
     fn propose(&mut self, proposal: &Proposal) {
@@ -169,15 +180,20 @@ impl Leader {
         let next_offset = base_offset.checked_add(records).ok_or(Refusal::OffsetsExhausted)?;
         assert!(next_offset > base_offset, "a batch that may be appended holds a record");
 
-        self.producers.stage(&proposal.header, base_offset);
         let (header, bytes) = (proposal.header, proposal.bytes);
-        self.on_their_way.push_back(OnItsWay { header, base_offset, next_offset, bytes });
-        self.on_their_way_bytes += u64::from(bytes);
-        self.assigned_end = next_offset;
+        self.begin(OnItsWay { header, base_offset, next_offset, bytes });
         let (token, leader_epoch) = (proposal.token, self.leader_epoch);
         self.commands.push_back(Command::Append { token, base_offset, leader_epoch });
         self.wait(condition, next_offset, token, Outcome::Appended { base_offset, next_offset });
         Ok(())
+    }
+
+    /// A batch was given its offset.
+    pub(super) fn begin(&mut self, batch: OnItsWay) {
+        self.producers.stage(&batch.header, batch.base_offset);
+        self.on_their_way_bytes += u64::from(batch.bytes);
+        self.assigned_end = batch.next_offset;
+        self.on_their_way.push_back(batch);
     }
 
     fn wait(&mut self, condition: Condition, until: i64, token: ReplyToken, outcome: Outcome) {
@@ -207,11 +223,13 @@ impl Leader {
         self.want_flush();
         self.release(Condition::Written);
         self.advance();
+        self.go_on_trimming();
     }
 
     fn append_failed(&mut self, failure: AppendFailure) {
         assert!(!self.on_their_way.is_empty(), "only what is on its way can fail");
         self.drop_on_their_way();
+        self.refuse_trim(failure.into());
         for waiter in self.waiting.take_above(self.log_end) {
             self.reply(waiter.token, Outcome::Refused(failure.into()));
         }
@@ -223,7 +241,9 @@ impl Leader {
         self.on_their_way_bytes = 0;
         self.assigned_end = self.log_end;
         self.producers.roll_back();
-        self.commands.retain(|command| !matches!(command, Command::Append { .. }));
+        let is_append =
+            |command: &Command| matches!(command, Command::Append { .. } | Command::AppendCheckpoint { .. });
+        self.commands.retain(|command| !is_append(command));
     }
 
     fn flushed(&mut self, next_offset: i64) {
@@ -233,6 +253,7 @@ impl Leader {
         self.release(Condition::Durable);
         self.want_flush();
         self.advance();
+        self.go_on_trimming();
     }
 
     fn acknowledged(&mut self, replica: BrokerId, leader_epoch: LeaderEpoch, next_offset: i64) {
@@ -240,6 +261,7 @@ impl Leader {
         if of_this_reign && replica != self.local && next_offset <= self.log_end {
             self.progress.acknowledge(replica, next_offset);
             self.advance();
+            self.go_on_trimming();
         }
     }
 
@@ -256,22 +278,25 @@ impl Leader {
     fn storage_failed(&mut self) {
         self.mode = Mode::Failed;
         self.drop_on_their_way();
+        self.refuse_trim(Refusal::StorageFailed);
         for waiter in self.waiting.take_above(i64::MIN) {
             self.reply(waiter.token, Outcome::Refused(Refusal::StorageFailed));
         }
     }
 
-    fn want_flush(&mut self) {
+    pub(super) fn want_flush(&mut self) {
         if self.is_dirty() && !self.flush_wanted {
             self.flush_wanted = true;
             self.commands.push_back(Command::Flush);
         }
     }
 
-    /// Whether somebody waits for the disk: the topic, or a reply that was promised what is on it.
+    /// Whether somebody waits for the disk: the topic, a reply that was promised what is on it, or a new log start.
     pub(super) fn is_dirty(&self) -> bool {
-        let asked = self.durability == Durability::Fsync || !self.waiting.queue(Condition::Durable).is_empty();
-        asked && self.durable_end < self.log_end
+        let is_asked = self.durability == Durability::Fsync
+            || !self.waiting.queue(Condition::Durable).is_empty()
+            || self.trimming.is_some_and(|trimming| trimming.until > self.durable_end);
+        is_asked && self.durable_end < self.log_end
     }
 
     /// One past the last offset that this replica holds as durably as the topic asks (LOG-1).
@@ -317,6 +342,11 @@ impl Leader {
     /// Whether everything proposed is written and answered.
     pub fn is_idle(&self) -> bool {
         self.on_their_way.is_empty() && self.waiting.len() == 0
+    }
+
+    /// First offset of the log.
+    pub fn log_start_offset(&self) -> i64 {
+        self.log_start
     }
 
     /// The reign.

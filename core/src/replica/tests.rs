@@ -5,6 +5,7 @@ mod commit;
 mod duplicate;
 mod failure;
 mod random;
+mod trim;
 
 use super::*;
 use crate::producer::PartitionKind;
@@ -14,6 +15,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 const LOCAL: BrokerId = BrokerId(1);
 const EPOCH: LeaderEpoch = LeaderEpoch(5);
+/// ms since the Unix epoch.
+const NOW: i64 = 1_700_000_000_000;
 
 fn config(durability: Durability) -> LeaderConfig {
     LeaderConfig { local: LOCAL, leader_epoch: EPOCH, in_sync: vec![LOCAL], min_insync_replicas: 1, durability }
@@ -23,10 +26,10 @@ fn recovered(kind: PartitionKind) -> Recovered {
     Recovered { log_start: 0, log_end: 0, durable_end: 0, leader_epoch: None, producers: Producers::new(kind) }
 }
 
-/// What an `Append` command asked for, until it is written.
+/// What an `Append` or `AppendCheckpoint` command asked for, until it is written.
 #[derive(Clone, Copy, Debug)]
 struct InHand {
-    proposal: Proposal,
+    header: BatchHeader,
     base_offset: i64,
 }
 
@@ -46,6 +49,9 @@ struct Partition {
     high_watermark: i64,
     flush_wanted: bool,
     answers: BTreeMap<u64, Outcome>,
+    log_start: i64,
+    /// What became of trims, in order: the new start, or why not.
+    trims: Vec<Result<i64, Refusal>>,
     next_token: u64,
     /// Off while a test fills a queue to its limit: the check looks at everything, after every event.
     check_invariants: bool,
@@ -76,6 +82,8 @@ impl Partition {
             high_watermark,
             flush_wanted: false,
             answers: BTreeMap::new(),
+            log_start: high_watermark,
+            trims: Vec::new(),
             next_token: 0,
             check_invariants: true,
         };
@@ -96,8 +104,17 @@ impl Partition {
             match command {
                 Command::Append { token, base_offset, leader_epoch } => {
                     assert_eq!(leader_epoch, EPOCH);
-                    self.in_hand.push_back(InHand { proposal: self.open[&token].0, base_offset });
+                    let header = self.open[&token].0.header;
+                    self.in_hand.push_back(InHand { header, base_offset });
                 }
+                Command::AppendCheckpoint { checkpoint, timestamp, base_offset, leader_epoch } => {
+                    assert_eq!(leader_epoch, EPOCH);
+                    let (header, bytes) = checkpoint.batch(timestamp).unwrap();
+                    assert_eq!((header.total_bytes(), header.max_timestamp), (bytes.len(), NOW));
+                    self.in_hand.push_back(InHand { header, base_offset });
+                }
+                Command::Trim(to) => self.trim_log(to),
+                Command::TrimRefused(refusal) => self.trims.push(Err(refusal)),
                 Command::Flush => {
                     assert!(!self.flush_wanted, "asked once until flushed");
                     self.flush_wanted = true;
@@ -166,10 +183,10 @@ impl Partition {
     /// Writes the `count` oldest appends in hand and reports them in one event.
     fn write(&mut self, count: usize) {
         for _ in 0..count.min(self.in_hand.len()) {
-            let InHand { proposal, base_offset } = self.in_hand.pop_front().unwrap();
+            let InHand { header, base_offset } = self.in_hand.pop_front().unwrap();
             assert_eq!(base_offset, self.log_end, "offsets have no holes and no overlaps");
-            self.log.push((proposal.header, base_offset));
-            self.log_end = base_offset + i64::from(proposal.header.last_offset_delta) + 1;
+            self.log.push((header, base_offset));
+            self.log_end = end_of(&header, base_offset);
         }
         if self.log_end > self.leader.log_end_offset() {
             self.handle(Event::Appended { next_offset: self.log_end });
@@ -201,6 +218,37 @@ impl Partition {
         }
     }
 
+    fn trim(&mut self, to: i64) {
+        self.handle(Event::Trim { to, timestamp: NOW });
+    }
+
+    /// covers STEP-11: what each task said last is in what stays, durable and committed
+    fn trim_log(&mut self, to: i64) {
+        let safe = self.durable_end.min(self.high_watermark);
+        assert!(to <= safe, "what is not durable is not given up");
+        let mut before = Producers::new(self.kind);
+        let mut after = Producers::new(self.kind);
+        for (header, base_offset) in self.log.iter().filter(|(header, offset)| end_of(header, *offset) <= safe) {
+            before.observe(header, *base_offset);
+            if end_of(header, *base_offset) > to {
+                after.observe(header, *base_offset);
+            }
+        }
+        for (task, ..) in self.leader.producers().tasks() {
+            // Far ahead: the answer tells which number is next.
+            let next = |producers: &Producers| {
+                let ahead = batch(task.producer_id().unwrap().0, 9, 1 << 20, 1);
+                let (generation, epoch, first) = (task.generation, LeaderEpoch(9), 1 << 20);
+                producers.check(Admission::TaskOutput { generation, epoch, first }, &ahead, EPOCH)
+            };
+            assert_eq!(next(&before), next(&after), "{task:?}");
+        }
+        self.log.retain(|(header, base_offset)| end_of(header, *base_offset) > to);
+        self.log_start = to;
+        self.trims.push(Ok(to));
+        self.leader.handle(0, Event::Trimmed { log_start: to });
+    }
+
     fn answer(&self, token: u64) -> Option<Outcome> {
         self.answers.get(&token).copied()
     }
@@ -218,6 +266,10 @@ impl Partition {
         self.log.iter().for_each(|(header, base_offset)| producers.observe(header, *base_offset));
         producers
     }
+}
+
+fn end_of(header: &BatchHeader, base_offset: i64) -> i64 {
+    base_offset + i64::from(header.last_offset_delta) + 1
 }
 
 fn appended(base_offset: i64, count: i64) -> Option<Outcome> {

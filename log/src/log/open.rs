@@ -1,6 +1,7 @@
 //! Opening a log: looks at its files, has [`recovery`] decide, and does that.
 
 use super::Log;
+use super::trim::remove_files;
 use crate::checkpoint_file;
 use crate::config::LogConfig;
 use crate::directory::DataDirectory;
@@ -112,6 +113,7 @@ impl Log {
             scanned: Vec::new(),
             unscanned: Vec::new(),
         };
+        let files = files.without_below(directory, &path, point.start_offset)?;
         let scanned = scan_segments(storage, &path, &files, scan, config, visit)?;
         let plan = recovery::plan(&scanned.scan).map_err(|loss| damage(&path, loss))?;
         let epochs_path = path.join(names::LEADER_EPOCHS);
@@ -197,6 +199,22 @@ impl Files {
     }
 }
 
+impl Files {
+    /// Removes the segments that lie below the log's start as a whole: those whose successor begins at or below it. A
+    /// crash came between the start's being durable and their removal; only some of them may be left.
+    fn without_below(mut self, directory: &DataDirectory, path: &Path, start_offset: i64) -> Result<Self, LogError> {
+        let stays = self.segments.range(..=start_offset).next_back().map(|(base_offset, _)| *base_offset);
+        let below: Vec<i64> =
+            stays.map(|stays| self.segments.range(..stays).map(|(base, _)| *base).collect()).unwrap_or_default();
+        for base_offset in below {
+            remove_files(directory, path, base_offset)?;
+            self.segments.remove(&base_offset);
+            self.indexes.retain(|(base, _)| *base != base_offset);
+        }
+        Ok(self)
+    }
+}
+
 /// Scans the segments in order, up to the first fault.
 fn scan_segments(
     storage: &dyn Storage,
@@ -210,7 +228,7 @@ fn scan_segments(
     let mut expected = files.segments.keys().next().map(|first| scan.start_offset.min(*first));
     let mut scanned =
         Scanned { scan, segments: Vec::new(), epochs: LeaderEpochs::default(), first_timestamp: None, batches: 0 };
-    let mut is_faulty = false;
+    let (mut is_faulty, start_offset) = (false, scanned.scan.start_offset);
     for (&base_offset, &file_bytes) in &files.segments {
         if is_faulty {
             scanned.scan.unscanned.push(UnscannedSegment { base_offset, file_bytes });
@@ -226,7 +244,10 @@ fn scan_segments(
                 epochs.assign(header.partition_leader_epoch, header.base_offset);
             }
             *batches += 1;
-            visit(batch);
+            // What was deleted is not seen again, though it may share a segment with what was not.
+            if header.next_offset() > start_offset {
+                visit(batch);
+            }
         };
         let expected_here = expected.unwrap_or(base_offset);
         let interval_bytes = config.index_interval_bytes;

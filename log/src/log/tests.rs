@@ -2,3 +2,4 @@ mod append;
 mod durability;
 mod faults;
 mod recovery;
+mod trim;

@@ -17,6 +17,8 @@ fn defaults_are_safe() {
     assert_eq!(settings.durability, Durability::Fsync);
     assert_eq!((settings.segment_bytes, settings.max_message_bytes), (1 << 30, 1 << 20));
     assert_eq!(settings.min_insync_replicas, 2);
+    assert_eq!((settings.retention_ms, settings.retention_bytes), (Some(7 * 24 * 3600 * 1000), None));
+    assert_eq!(parse_for(&[], true, 1).unwrap().retention_ms, None, "state does not age");
     assert_eq!(parse_for(&[], false, 2).unwrap().min_insync_replicas, 1);
     assert_eq!(parse_for(&[], true, 1).unwrap().max_message_bytes, 16 << 20);
 }
@@ -26,6 +28,8 @@ fn every_setting_is_parsed_described_and_recorded() {
     let pairs = [
         ("segment.bytes", "2000000"),
         ("segment.ms", "60000"),
+        ("retention.ms", "-1"),
+        ("retention.bytes", "5"),
         ("durability", "os"),
         ("max.message.bytes", "4096"),
         ("min.insync.replicas", "3"),
@@ -39,6 +43,8 @@ fn every_setting_is_parsed_described_and_recorded() {
         ("durability", "os"),
         ("max.message.bytes", "4096"),
         ("min.insync.replicas", "3"),
+        ("retention.bytes", "5"),
+        ("retention.ms", "-1"),
         ("segment.bytes", "2000000"),
         ("segment.ms", "60000"),
     ];
@@ -47,7 +53,7 @@ fn every_setting_is_parsed_described_and_recorded() {
     let defaults = parse(&[]).unwrap();
     assert!(defaults.overrides().is_empty());
     assert!(defaults.describe().iter().all(|setting| !setting.set_on_topic));
-    assert_eq!(defaults.describe().len(), 5);
+    assert_eq!(defaults.describe().len(), 7);
 }
 
 #[test]
@@ -63,6 +69,8 @@ fn a_wrong_name_gets_the_right_one_and_a_wrong_value_its_range_and_reason() {
     refused(parse(&[("max.message.bytes", "-1")]), config, &["max.message.bytes=\"-1\""]);
     refused(parse(&[("min.insync.replicas", "4")]), config, &["1 to 3", "replication factor"]);
     refused(parse(&[("min.insync.replicas", "0")]), config, &["1 to 3"]);
+    refused(parse(&[("retention.ms", "-2")]), config, &["retention.ms=\"-2\"", "-1 for no limit"]);
+    refused(parse(&[("retention.bytes", "1 GB")]), config, &["bytes of a partition", "-1 for no limit"]);
     refused(parse(&[("segment.ms", "0")]), config, &["1 to 9223372036854775807"]);
     let long = "é".repeat(10_000);
     let error = parse(&[(&long, &long)]).unwrap_err();

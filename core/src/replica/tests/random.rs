@@ -25,6 +25,8 @@ enum Action {
     Flush(i64),
     Acknowledge(i64),
     Configure(Durability),
+    /// To this share (of 4) of what is committed.
+    Trim(i64),
 }
 
 fn acks() -> impl Strategy<Value = Acks> {
@@ -41,6 +43,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::Fail),
         4 => (0..5_i64).prop_map(Action::Flush),
         3 => (0..5_i64).prop_map(Action::Acknowledge),
+        1 => (0..5_i64).prop_map(Action::Trim),
         1 => prop_oneof![Just(Durability::Fsync), Just(Durability::Os)].prop_map(Action::Configure),
     ]
 }
@@ -81,6 +84,7 @@ fn run(partition: &mut Partition, senders: &mut Senders, action: &Action) {
         }
         Action::Flush(_) => {}
         Action::Configure(durability) => partition.configure(durability),
+        Action::Trim(quarters) => partition.trim(share(partition.log_start, partition.high_watermark, quarters.min(4))),
         Action::Acknowledge(quarters) => {
             let next_offset = share(0, partition.log_end, quarters.min(4));
             partition.handle(Event::Acknowledged { replica: BrokerId(2), leader_epoch: EPOCH, next_offset });
@@ -91,7 +95,7 @@ fn run(partition: &mut Partition, senders: &mut Senders, action: &Action) {
 /// In the log each sequence of a producer is there at most once, and in order (IDP-1…3, STEP-9).
 fn assert_once_and_in_order(log: &[(BatchHeader, i64)]) {
     let mut next: BTreeMap<i64, i32> = BTreeMap::new();
-    for (header, _) in log.iter().filter(|(header, _)| header.producer_id >= 0) {
+    for (header, _) in log.iter().filter(|(header, _)| header.producer_id >= 0 && !header.is_control()) {
         let expected = next.entry(header.producer_id).or_insert(header.base_sequence);
         assert_eq!(header.base_sequence, *expected, "producer {}", header.producer_id);
         *expected += header.record_count;
