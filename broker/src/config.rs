@@ -26,7 +26,7 @@ pub struct BrokerConfig {
     /// Topic defaults and limits.
     pub topics: TopicsConfig,
     /// Threads of the storage engine.
-    pub log: LogThreadsConfig,
+    pub log: LogsConfig,
     /// Network limits.
     pub network: NetworkConfig,
     /// Module limits.
@@ -76,11 +76,13 @@ pub struct TopicsConfig {
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct LogThreadsConfig {
+pub struct LogsConfig {
     /// Threads that append.
     pub writer_threads: usize,
     /// Threads that sync.
     pub flush_threads: usize,
+    /// Seconds between two looks at what retention has to delete.
+    pub retention_check_seconds: u64,
 }
 
 /// `[network]`
@@ -141,7 +143,7 @@ impl Default for BrokerConfig {
             admin_listen: "127.0.0.1:9644".to_owned(),
             tls: TlsConfig::default(),
             topics: TopicsConfig::default(),
-            log: LogThreadsConfig::default(),
+            log: LogsConfig::default(),
             network: NetworkConfig::default(),
             modules: ModulesConfig::default(),
             processors: ProcessorsConfig::default(),
@@ -167,9 +169,9 @@ impl Default for TopicsConfig {
     }
 }
 
-impl Default for LogThreadsConfig {
+impl Default for LogsConfig {
     fn default() -> Self {
-        Self { writer_threads: 2, flush_threads: 16 }
+        Self { writer_threads: 2, flush_threads: 16, retention_check_seconds: 300 }
     }
 }
 
@@ -317,6 +319,7 @@ impl BrokerConfig {
             ("topics.partitions_max", u64::from(self.topics.partitions_max), 1, 1_000_000),
             ("log.writer_threads", self.log.writer_threads as u64, 1, 64),
             ("log.flush_threads", self.log.flush_threads as u64, 1, 256),
+            ("log.retention_check_seconds", self.log.retention_check_seconds, 1, 86_400),
             ("network.connections_max", self.network.connections_max as u64, 1, 100_000),
             ("network.request_bytes_max", self.network.request_bytes_max as u64, 32 << 20, 1 << 40),
             ("network.response_bytes_max", self.network.response_bytes_max as u64, 32 << 20, 1 << 40),

@@ -12,7 +12,7 @@ pub use crate::mailbox::{Receiver, SendError, Sender, mailbox};
 pub use crate::metadata::{Metadata, OpenError as MetadataOpenError, Replayed, SyncedMetadataLog};
 pub use crate::partition::{
     DriverEvent, LedPartition, OpenError, Opening, PartitionDriver, PartitionHandle, PartitionPlace, PartitionView,
-    ProposedBatch, Reply, Slot, WatermarkListener, clean_up, open, wanted,
+    ProposedBatch, Reply, Slot, TrimReply, TrimRequest, WatermarkListener, clean_up, open, wanted,
 };
 pub use crate::processor::{
     Failure, Mail, ProcessorLog, Surroundings, TaskDriver, TaskGuest, TaskHost, TaskSetting, TaskStatus,

@@ -23,6 +23,8 @@ pub(crate) const CONNECTIONS: &str = "headwater_connections";
 pub(crate) const PARTITIONS: &str = "headwater_partitions";
 /// Bytes cut off a log's end into lost+found after an unclean stop.
 pub(crate) const TORN_TAIL_BYTES: &str = "headwater_log_torn_tail_bytes_total";
+/// Bytes of segments that retention and deleted records removed.
+pub(crate) const DELETED_BYTES: &str = "headwater_log_deleted_bytes_total";
 /// Steps that tasks committed, by processor.
 pub(crate) const STEPS: &str = "headwater_processor_steps_total";
 /// Records that tasks processed, by processor.
@@ -46,6 +48,7 @@ const TABLE: &[(&str, Kind, &str)] = &[
     (CONNECTIONS, Kind::Gauge, "Open client connections"),
     (PARTITIONS, Kind::Gauge, "Partitions that this broker leads"),
     (TORN_TAIL_BYTES, Kind::Counter, "Bytes moved from a torn log end to lost+found"),
+    (DELETED_BYTES, Kind::Counter, "Bytes of segments removed by retention and deleted records"),
     (STEPS, Kind::Counter, "Steps committed, by processor"),
     (PROCESSED_RECORDS, Kind::Counter, "Records processed, by processor"),
     (EMITTED_RECORDS, Kind::Counter, "Records emitted, by processor"),

@@ -4,11 +4,13 @@ mod driver;
 mod driver_thread;
 mod handle;
 mod open;
+mod retention;
 mod shared;
 
-pub use driver::{DriverEvent, LedPartition, PartitionDriver, ProposedBatch, Reply, Slot};
+pub use driver::{DriverEvent, LedPartition, PartitionDriver, ProposedBatch, Reply, Slot, TrimReply, TrimRequest};
 pub use handle::PartitionHandle;
 pub use open::{OpenError, Opening, clean_up, open, wanted};
+pub(crate) use retention::RetentionThread;
 pub use shared::{PartitionView, WatermarkListener};
 
 use crate::mailbox::{Sender, mailbox};

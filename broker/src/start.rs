@@ -8,7 +8,7 @@ use crate::connection::Server;
 use crate::identity::{Identity, IdentityError, read_or_create};
 use crate::metadata::{Metadata, OpenError, SyncedMetadataLog};
 use crate::module::{Modules, ModulesError};
-use crate::partition::{PartitionPlace, Partitions};
+use crate::partition::{PartitionPlace, Partitions, RetentionThread};
 use crate::processor::ProcessorManager;
 use headwater_core::cluster::{RegisterBroker, create_cluster, register_broker, stop_broker};
 use headwater_log::storage::{Storage, file::FileStorage, make_directory};
@@ -94,6 +94,7 @@ pub struct RunningBroker {
     server: JoinHandle<()>,
     metadata: Arc<Metadata>,
     partitions: Arc<Partitions>,
+    retention: RetentionThread,
     processors: Arc<ProcessorManager>,
     directory: DataDirectory,
     timeout: Duration,
@@ -118,6 +119,9 @@ pub async fn start(config: BrokerConfig, compiler: CompilerCommand) -> Result<Ru
     let (stopping, stopped) = watch::channel(false);
     let admin_address = serve_admin(&config, stopped.clone()).await?;
     tokio::spawn(write_recovery_points(opened.directory.clone(), stopped.clone()));
+
+    let check_period = Duration::from_secs(config.log.retention_check_seconds);
+    let retention = RetentionThread::start(Arc::clone(&opened.partitions), check_period).map_err(StartError::Thread)?;
 
     let Opened { identity, epoch, directory, metadata, partitions, modules, processors } = opened;
     let budget = Arc::new(ByteBudget::new(config.network.request_bytes_max));
@@ -147,6 +151,7 @@ pub async fn start(config: BrokerConfig, compiler: CompilerCommand) -> Result<Ru
         server,
         metadata,
         partitions,
+        retention,
         processors,
         directory,
         timeout,
@@ -181,7 +186,9 @@ impl RunningBroker {
         let at_rest = tokio::task::spawn_blocking({
             let (metadata, partitions, processors) = (self.metadata, self.partitions, self.processors);
             let (directory, broker, epoch) = (self.directory, self.broker, self.epoch);
+            let retention = self.retention;
             move || {
+                drop(retention);
                 processors.stop();
                 partitions.stop();
                 if let Err(error) = directory.checkpoint() {

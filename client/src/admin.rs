@@ -7,6 +7,7 @@ use bytes::Bytes;
 use headwater_protocol::error::{ApiError, ErrorCode};
 use headwater_protocol::ids::{BrokerId, TopicId};
 use headwater_protocol::limits::MODULE_BYTES_MAX;
+use headwater_protocol::messages::Request;
 use headwater_protocol::messages::cluster::{MetadataRequest, MetadataResponse, SettingMetadata, TopicMetadata};
 use headwater_protocol::messages::module::{
     DeleteModuleRequest, DescribeModuleRequest, ListModulesRequest, ModuleDescription, UploadModuleRequest,
@@ -18,8 +19,8 @@ use headwater_protocol::messages::processor::{
 };
 use headwater_protocol::messages::records::{FoundOffset, ListOffsetsRequest, OffsetSpec};
 use headwater_protocol::messages::topic::{
-    AlterTopicRequest, CreateTopicsRequest, CreatedTopic, DeleteTopicsRequest, DescribeLogDirsRequest,
-    DescribeLogDirsResponse, NewTopic,
+    AlterTopicRequest, CreateTopicsRequest, CreatedTopic, DeleteRecordsRequest, DeleteTopicsRequest,
+    DescribeLogDirsRequest, DescribeLogDirsResponse, NewTopic,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -112,29 +113,54 @@ impl Admin {
         &self,
         partitions: Vec<(TopicId, u32, OffsetSpec)>,
     ) -> Result<Vec<Result<FoundOffset, ApiError>>, ClientError> {
+        let ask = |asked| ListOffsetsRequest { partitions: asked };
+        let place = |(topic, partition, _): &(TopicId, u32, OffsetSpec)| (*topic, *partition);
+        self.by_leader(&partitions, place, ask, |response| response.partitions).await
+    }
+
+    /// Deletes the oldest records of partitions: (topic, partition, offset), those below the offset; -1 for all that
+    /// are committed. Answers, in order, where each partition begins now.
+    ///
+    /// # Errors
+    /// See [`Admin`]; a partition of which nothing was deleted is an `Err` inside the answer.
+    pub async fn delete_records(
+        &self,
+        partitions: Vec<(TopicId, u32, i64)>,
+    ) -> Result<Vec<Result<i64, ApiError>>, ClientError> {
+        let ask = |asked| DeleteRecordsRequest { partitions: asked };
+        let place = |(topic, partition, _): &(TopicId, u32, i64)| (*topic, *partition);
+        self.by_leader(&partitions, place, ask, |response| response.partitions).await
+    }
+
+    /// Asks each partition's leader, one request a leader; answers in the order of `items`.
+    async fn by_leader<I: Copy, R: Request, T>(
+        &self,
+        items: &[I],
+        place_of: impl Fn(&I) -> (TopicId, u32),
+        request_of: impl Fn(Vec<I>) -> R,
+        answers_of: impl Fn(R::Response) -> Vec<Result<T, ApiError>>,
+    ) -> Result<Vec<Result<T, ApiError>>, ClientError> {
         let leaders = self.leaders().await?;
         let mut by_leader: BTreeMap<BrokerId, Vec<usize>> = BTreeMap::new();
-        let mut answers: Vec<Result<FoundOffset, ApiError>> = Vec::with_capacity(partitions.len());
-        for (place, (topic, partition, _)) in partitions.iter().enumerate() {
-            let (answer, leader) = match leaders.get(&(*topic, *partition)) {
-                Some(Some(leader)) => (unanswered(), Some(*leader)),
-                Some(None) => (Err(ApiError::new(ErrorCode::NotLeaderOrFollower, no_leader(*partition))), None),
-                None => {
-                    (Err(ApiError::new(ErrorCode::UnknownTopicOrPartition, no_partition(*topic, *partition))), None)
-                }
+        let mut answers: Vec<Result<T, ApiError>> = Vec::with_capacity(items.len());
+        for (number, item) in items.iter().enumerate() {
+            let (topic, partition) = place_of(item);
+            let (answer, leader) = match leaders.get(&(topic, partition)) {
+                Some(Some(leader)) => (Err(unanswered()), Some(*leader)),
+                Some(None) => (Err(ApiError::new(ErrorCode::NotLeaderOrFollower, no_leader(partition))), None),
+                None => (Err(ApiError::new(ErrorCode::UnknownTopicOrPartition, no_partition(topic, partition))), None),
             };
             answers.push(answer);
             if let Some(leader) = leader {
-                by_leader.entry(leader).or_default().push(place);
+                by_leader.entry(leader).or_default().push(number);
             }
         }
-        for (leader, places) in by_leader {
-            let asked = places.iter().filter_map(|place| partitions.get(*place).copied()).collect();
-            let request = ListOffsetsRequest { partitions: asked };
-            let response = self.shared.call(Target::Broker(leader), &request).await?;
-            check_count(places.len(), response.partitions.len())?;
-            for (place, found) in places.into_iter().zip(response.partitions) {
-                if let Some(answer) = answers.get_mut(place) {
+        for (leader, numbers) in by_leader {
+            let request = request_of(numbers.iter().filter_map(|number| items.get(*number).copied()).collect());
+            let found = answers_of(self.shared.call(Target::Broker(leader), &request).await?);
+            check_count(numbers.len(), found.len())?;
+            for (number, found) in numbers.into_iter().zip(found) {
+                if let Some(answer) = answers.get_mut(number) {
                     *answer = found;
                 }
             }
@@ -294,8 +320,8 @@ impl Admin {
     }
 }
 
-fn unanswered() -> Result<FoundOffset, ApiError> {
-    Err(ApiError::new(ErrorCode::UnknownServerError, "the broker gave no answer for this partition"))
+fn unanswered() -> ApiError {
+    ApiError::new(ErrorCode::UnknownServerError, "the broker gave no answer for this partition")
 }
 
 fn no_leader(partition: u32) -> String {

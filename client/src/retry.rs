@@ -21,6 +21,7 @@ fn is_repeatable(api: ApiKey) -> bool {
         | ApiKey::ListOffsets
         | ApiKey::Metadata
         | ApiKey::InitProducerId
+        | ApiKey::DeleteRecords
         | ApiKey::DescribeLogDirs
         | ApiKey::ListModules
         | ApiKey::DescribeModule

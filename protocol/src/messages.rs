@@ -40,6 +40,8 @@ pub enum ApiKey {
     DescribeLogDirs = 12,
     /// Changes settings of a topic.
     AlterTopic = 13,
+    /// Moves the start of partitions.
+    DeleteRecords = 14,
     /// Stores a module.
     UploadModule = 20,
     /// Names, versions and digests.
@@ -75,6 +77,7 @@ impl ApiKey {
         (Self::DeleteTopics, 0, 0),
         (Self::DescribeLogDirs, 0, 0),
         (Self::AlterTopic, 0, 0),
+        (Self::DeleteRecords, 0, 0),
         (Self::UploadModule, 0, 0),
         (Self::ListModules, 0, 0),
         (Self::DescribeModule, 0, 0),

@@ -1,20 +1,45 @@
 //! Topics and the disk they take.
 
-use super::{Api, TOPICS_PER_REQUEST_MAX, check_count};
+use super::{Api, PARTITIONS_PER_REQUEST_MAX, TOPICS_PER_REQUEST_MAX, check_count};
+use crate::clock::unix_time_ms;
 use crate::metadata::blocking;
+use crate::partition::PartitionHandle;
 use headwater_core::cluster::{CreateTopic, TopicDefaults, alter_topic, create_topic, delete_topic};
 use headwater_protocol::error::{ApiError, ErrorCode};
-use headwater_protocol::ids::TopicId;
+use headwater_protocol::ids::{TopicId, TopicPartition};
 use headwater_protocol::messages::topic::{
     AlterTopicRequest, AlterTopicResponse, CreateTopicsRequest, CreateTopicsResponse, CreatedTopic,
-    DeleteTopicsRequest, DeleteTopicsResponse, DescribeLogDirsRequest, DescribeLogDirsResponse, LogDirectory,
-    LogDirectoryPartition, NewTopic,
+    DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest, DeleteTopicsResponse, DescribeLogDirsRequest,
+    DescribeLogDirsResponse, LogDirectory, LogDirectoryPartition, NewTopic,
 };
 use std::sync::Arc;
 
 /// A topic id that nobody has.
 pub(super) fn new_topic_id() -> TopicId {
     TopicId(*uuid::Uuid::new_v4().as_bytes())
+}
+
+/// Where the partition begins then.
+fn delete_before(handle: &PartitionHandle, before: i64) -> Result<i64, ApiError> {
+    let view = handle.view();
+    if handle.is_internal() {
+        let message = format!("topic {:?} is internal; its records are the broker's", view.topic_name);
+        return Err(ApiError::new(ErrorCode::InternalTopic, message));
+    }
+    let (log_start, high_watermark) = (view.log_start_offset(), view.high_watermark());
+    let to = if before == -1 { high_watermark } else { before };
+    if to < 0 || to > high_watermark {
+        let name = format!("{}-{}", view.topic_name, view.id.partition);
+        let message = format!(
+            "{name} has offsets {log_start} to {high_watermark}: records before {before} can't be deleted; \
+             -1 deletes all there are"
+        );
+        return Err(ApiError::new(ErrorCode::OffsetOutOfRange, message));
+    }
+    if to <= log_start {
+        return Ok(log_start);
+    }
+    handle.trim_blocking(to, unix_time_ms()).map(|(log_start, _)| log_start)
 }
 
 impl Api {
@@ -81,6 +106,23 @@ impl Api {
             let settings = api.metadata.decide_blocking(|image| alter_topic(image, &request))?;
             api.partitions.reconcile(&api.metadata.image());
             Ok(AlterTopicResponse { settings })
+        })
+        .await
+    }
+
+    /// Deletes the oldest records of partitions; when this answers, their new starts are durable.
+    pub(crate) async fn delete_records(
+        self: Arc<Self>,
+        request: DeleteRecordsRequest,
+    ) -> Result<DeleteRecordsResponse, ApiError> {
+        check_count("partitions", request.partitions.len(), PARTITIONS_PER_REQUEST_MAX)?;
+        blocking(move || {
+            let image = self.metadata.image();
+            let delete = |(topic, partition, before): &(TopicId, u32, i64)| {
+                let id = TopicPartition { topic: *topic, partition: *partition };
+                delete_before(&*self.partitions.led(&image, id)?, *before)
+            };
+            Ok(DeleteRecordsResponse { partitions: request.partitions.iter().map(delete).collect() })
         })
         .await
     }

@@ -19,7 +19,7 @@ use headwater_protocol::messages::records::{
     Acks, FetchRequest, InitProducerIdRequest, ListOffsetsRequest, ProduceRequest,
 };
 use headwater_protocol::messages::topic::{
-    AlterTopicRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeLogDirsRequest,
+    AlterTopicRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeLogDirsRequest,
 };
 use headwater_protocol::messages::{ApiKey, Reply, Request};
 use headwater_transport::{BudgetPermit, Frame, FrameTag};
@@ -76,6 +76,9 @@ fn route(api: &Arc<Api>, peer: &Arc<Peer>, key: ApiKey, tag: FrameTag, frame: Fr
         ApiKey::CreateTopics => call.simple(async |api, request: CreateTopicsRequest| api.create_topics(request).await),
         ApiKey::DeleteTopics => call.simple(async |api, request: DeleteTopicsRequest| api.delete_topics(request).await),
         ApiKey::AlterTopic => call.simple(async |api, request: AlterTopicRequest| api.alter_topic(request).await),
+        ApiKey::DeleteRecords => {
+            call.simple(async |api, request: DeleteRecordsRequest| api.delete_records(request).await)
+        }
         ApiKey::DescribeLogDirs => {
             call.simple(async |api, request: DescribeLogDirsRequest| api.describe_log_dirs(request).await)
         }

@@ -19,7 +19,7 @@ use headwater_core::cluster::TopicSettings;
 use headwater_core::invariant::Violation;
 use headwater_core::producer::{Admission, PartitionKind};
 use headwater_core::replica::{AppendFailure, Command, Event, Leader, Outcome, Proposal, Refusal, ReplyToken};
-use headwater_log::{FlushJob, FlushResult, Log, LogError};
+use headwater_log::{FlushJob, FlushResult, Log, LogError, TrimJob};
 use headwater_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader, stamp};
 use headwater_protocol::ids::{LeaderEpoch, ProcessorNumber};
 use headwater_protocol::messages::records::Acks;
@@ -50,6 +50,19 @@ pub struct ProposedBatch {
     pub reply: Reply,
 }
 
+/// Told once what became of a new log start, on the driver's thread: what is left to do, or why it stays.
+pub type TrimReply = Box<dyn FnOnce(Result<TrimJob, Refusal>) + Send>;
+
+/// A log start to move.
+pub struct TrimRequest {
+    /// The new start; not above the high watermark, or that counts.
+    pub to: i64,
+    /// Now, ms since the Unix epoch.
+    pub timestamp: i64,
+    /// Told what became of it.
+    pub reply: TrimReply,
+}
+
 /// What a driver is told.
 pub enum DriverEvent {
     /// Lead this partition from now on.
@@ -58,6 +71,8 @@ pub enum DriverEvent {
     Propose(Slot, ProposedBatch),
     /// A flush job ended.
     Flushed(Slot, FlushResult),
+    /// Let the log begin later.
+    Trim(Slot, TrimRequest),
     /// The topic's settings changed.
     Configure(Slot, Box<TopicSettings>),
     /// A processor is deleted: partitions need not remember its tasks (STEP-11).
@@ -84,6 +99,8 @@ pub struct LedPartition {
     next_token: u64,
     flushing: bool,
     release: Option<Box<dyn FnOnce(Log) + Send>>,
+    /// Who waits for a new log start; one at a time.
+    trim: Option<TrimReply>,
 }
 
 struct Pending {
@@ -96,7 +113,17 @@ impl LedPartition {
     /// A partition that nobody waits for yet.
     #[must_use]
     pub fn new(leader: Leader, log: Log, view: Arc<PartitionView>, kind: PartitionKind) -> Self {
-        Self { leader, log, view, kind, pending: HashMap::new(), next_token: 0, flushing: false, release: None }
+        Self {
+            leader,
+            log,
+            view,
+            kind,
+            pending: HashMap::new(),
+            next_token: 0,
+            flushing: false,
+            release: None,
+            trim: None,
+        }
     }
 
     fn propose(&mut self, now_ms: u64, proposed: ProposedBatch) {
@@ -132,6 +159,24 @@ impl LedPartition {
                         }
                     }
                 }
+                Some(Command::AppendCheckpoint { checkpoint, timestamp, base_offset, leader_epoch }) => {
+                    let written_now = checkpoint.batch(timestamp).map_err(LogError::from).and_then(|(_, mut batch)| {
+                        stamp(&mut batch, base_offset, leader_epoch);
+                        self.log.append(batch.freeze())
+                    });
+                    match written_now {
+                        Ok(position) => written = Some(position.next_offset),
+                        Err(error) => {
+                            self.appended(now_ms, written.take());
+                            self.append_failed(now_ms, &error);
+                        }
+                    }
+                }
+                Some(Command::Trim(to)) => {
+                    self.appended(now_ms, written.take());
+                    self.trim_log(now_ms, to);
+                }
+                Some(Command::TrimRefused(refusal)) => self.answer_trim(Err(refusal)),
                 Some(Command::Flush) => flush = true,
                 Some(Command::HighWatermark(offset)) => self.view.set_high_watermark(offset),
                 Some(Command::Reply { token, outcome }) => self.reply(token, outcome),
@@ -139,6 +184,39 @@ impl LedPartition {
                 None if written.is_some() => self.appended(now_ms, written.take()),
                 None => return flush,
             }
+        }
+    }
+
+    fn trim(&mut self, now_ms: u64, request: TrimRequest) {
+        let TrimRequest { to, timestamp, reply } = request;
+        if self.trim.is_some() {
+            return reply(Err(Refusal::Busy));
+        }
+        self.trim = Some(reply);
+        self.leader.handle(now_ms, Event::Trim { to, timestamp });
+    }
+
+    fn trim_log(&mut self, now_ms: u64, to: i64) {
+        match self.log.trim(to) {
+            Ok(job) => {
+                self.leader.handle(now_ms, Event::Trimmed { log_start: job.log_start_offset() });
+                self.answer_trim(Ok(job));
+            }
+            Err(error) => {
+                tracing::error!(partition = %self.view.id, %error, "the log's start could not be moved");
+                let failure = append_failure(&error);
+                self.answer_trim(Err(failure.into()));
+                if matches!(error, LogError::DirectoryFailed(_)) {
+                    self.leader.handle(now_ms, Event::StorageFailed);
+                }
+            }
+        }
+    }
+
+    fn answer_trim(&mut self, outcome: Result<TrimJob, Refusal>) {
+        match self.trim.take() {
+            Some(reply) => reply(outcome),
+            None => unreachable_state(&self.view, "a new log start nobody asked for"),
         }
     }
 
@@ -168,11 +246,7 @@ impl LedPartition {
 
     fn append_failed(&mut self, now_ms: u64, error: &LogError) {
         tracing::error!(partition = %self.view.id, topic = %self.view.topic_name, %error, "an append failed");
-        let failure = match error {
-            LogError::DiskFull(_) => AppendFailure::DiskFull,
-            _ => AppendFailure::Storage,
-        };
-        self.leader.handle(now_ms, Event::AppendFailed(failure));
+        self.leader.handle(now_ms, Event::AppendFailed(append_failure(error)));
         if matches!(error, LogError::DirectoryFailed(_)) {
             self.leader.handle(now_ms, Event::StorageFailed);
         }
@@ -214,6 +288,13 @@ impl LedPartition {
     /// Whether a partition that is to be released has nothing left to do.
     fn is_finished(&self) -> bool {
         self.release.is_some() && self.leader.is_idle() && !self.flushing
+    }
+}
+
+fn append_failure(error: &LogError) -> AppendFailure {
+    match error {
+        LogError::DiskFull(_) => AppendFailure::DiskFull,
+        _ => AppendFailure::Storage,
     }
 }
 
@@ -306,6 +387,13 @@ impl PartitionDriver {
                     self.touched.insert(slot);
                 }
             }
+            DriverEvent::Trim(slot, request) => match self.partitions.get_mut(&slot) {
+                Some(partition) => {
+                    partition.trim(now_ms, request);
+                    self.touched.insert(slot);
+                }
+                None => (request.reply)(Err(Refusal::Closing)),
+            },
             DriverEvent::Configure(slot, settings) => {
                 if let Some(partition) = self.partitions.get_mut(&slot) {
                     partition.configure(now_ms, &settings);

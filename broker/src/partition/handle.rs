@@ -1,14 +1,15 @@
 //! How the rest of the broker reaches one partition.
 
-use super::driver::{DriverEvent, ProposedBatch, Slot};
+use super::driver::{DriverEvent, ProposedBatch, Slot, TrimReply, TrimRequest};
 use super::open::Opening;
 use super::shared::PartitionView;
 use crate::mailbox::{SendError, Sender};
+use crate::metrics as names;
 use arc_swap::ArcSwap;
 use headwater_core::cluster::TopicSettings;
-use headwater_log::Log;
+use headwater_log::{Log, LogError};
 use headwater_protocol::error::{ApiError, ErrorCode};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 /// A partition that this broker leads.
 pub struct PartitionHandle {
@@ -62,6 +63,34 @@ impl PartitionHandle {
             SendError::Full(_) => ApiError::new(ErrorCode::Busy, "too many batches wait to be written; try again"),
             SendError::Closed(_) => ApiError::new(ErrorCode::ShuttingDown, "the broker is stopping; try another"),
         })
+    }
+
+    /// Lets the log begin at `to`, or at the high watermark if that is lower. Tasks that would be forgotten get a
+    /// checkpoint first (STEP-11). Blocks until the new start is durable and the files below it are gone; answers with
+    /// the start and the bytes freed.
+    ///
+    /// # Errors
+    /// `Busy` when another one is under way, `ShuttingDown`, `DiskFull`, `KafkaStorageError`.
+    pub fn trim_blocking(&self, to: i64, timestamp: i64) -> Result<(i64, u64), ApiError> {
+        let (reply, outcome) = mpsc::channel();
+        // Nobody is told if the driver has ended; then the sender is dropped with the request.
+        let reply: TrimReply = Box::new(move |result| drop(reply.send(result)));
+        self.driver.send_internal(DriverEvent::Trim(self.slot, TrimRequest { to, timestamp, reply }));
+        let ended = || ApiError::new(ErrorCode::ShuttingDown, "the broker is stopping; try another");
+        let job = outcome.recv().map_err(|_| ended())??;
+        let log_start = job.log_start_offset();
+        let freed = job.run().map_err(|error| match error {
+            LogError::DiskFull(_) => ApiError::new(ErrorCode::DiskFull, error.to_string()),
+            _ => ApiError::new(ErrorCode::KafkaStorageError, error.to_string()),
+        })?;
+        metrics::counter!(names::DELETED_BYTES).increment(freed);
+        Ok((log_start, freed))
+    }
+
+    /// Its topic's settings.
+    #[must_use]
+    pub fn settings(&self) -> Arc<TopicSettings> {
+        self.settings.load_full()
     }
 
     /// Ends the reign: what was accepted is finished, then `then` gets the log.

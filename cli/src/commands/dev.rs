@@ -6,7 +6,7 @@ use crate::error::CliError;
 use crate::interrupt::Interrupt;
 use crate::output::{Format, pairs};
 use clap::Args;
-use headwater_broker::config::TlsConfig;
+use headwater_broker::config::{LogsConfig, TlsConfig};
 use headwater_broker::{BrokerConfig, make_data_directory};
 use headwater_client::Context;
 use headwater_transport::{DevIdentities, create_dev_identities};
@@ -100,6 +100,8 @@ fn config(arguments: &DevArguments, data: &Path, identities: &DevIdentities) -> 
             key: files.key.clone(),
             ..TlsConfig::default()
         },
+        // Whoever tries retention out shall see it.
+        log: LogsConfig { retention_check_seconds: 5, ..LogsConfig::default() },
         ..BrokerConfig::default()
     }
 }

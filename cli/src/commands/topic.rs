@@ -42,6 +42,8 @@ Examples:
     },
     /// Change settings of a topic that is in use.
     Alter(AlterArguments),
+    /// Delete the oldest records of a topic; the offsets of those that stay do not change.
+    DeleteRecords(DeleteRecordsArguments),
     /// Delete topics and all their records.
     #[command(after_help = "\
 Examples:
@@ -103,6 +105,36 @@ pub(crate) struct AlterArguments {
     dry_run: bool,
 }
 
+/// Words of `headwater topic delete-records`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headwater topic delete-records lines --partition 0 --before 1000
+  headwater topic delete-records lines --before latest")]
+pub(crate) struct DeleteRecordsArguments {
+    /// Name of the topic.
+    topic: String,
+    /// Records below this offset go; `latest`: all there are.
+    #[arg(long, value_name = "OFFSET", value_parser = parse_before)]
+    before: i64,
+    /// Partition; may be repeated [default: all].
+    #[arg(long, value_name = "NUMBER")]
+    partition: Vec<u32>,
+}
+
+/// What the protocol calls all that is committed.
+const ALL_RECORDS: i64 = -1;
+
+fn parse_before(text: &str) -> Result<i64, String> {
+    match text {
+        "latest" => Ok(ALL_RECORDS),
+        number => match number.parse() {
+            Ok(offset) if offset >= 0 => Ok(offset),
+            Ok(_) | Err(_) => Err("it is an offset, 0 or more, or latest".to_owned()),
+        },
+    }
+}
+
 pub(crate) async fn run(command: TopicCommand, global: &GlobalOptions) -> Result<(), CliError> {
     let client = connect(global).await?;
     let (admin, format) = (client.admin(), global.format);
@@ -111,6 +143,7 @@ pub(crate) async fn run(command: TopicCommand, global: &GlobalOptions) -> Result
         TopicCommand::List { internal } => list(&admin, internal, format).await,
         TopicCommand::Describe { topic, all_settings } => describe(&admin, &topic, all_settings, format).await,
         TopicCommand::Alter(arguments) => alter(&admin, arguments, format).await,
+        TopicCommand::DeleteRecords(arguments) => delete_records(&admin, arguments, format).await,
         TopicCommand::Delete { topics, if_exists } => delete(&admin, topics, if_exists, format).await,
     };
     client.close().await;
@@ -253,6 +286,37 @@ async fn alter(admin: &Admin, arguments: AlterArguments, format: Format) -> Resu
         let done = if dry_run { "would have these settings" } else { "has these settings now" };
         format!("topic {name} {done}:\n\n{}", settings_text(&settings, true))
     })
+}
+
+async fn delete_records(admin: &Admin, arguments: DeleteRecordsArguments, format: Format) -> Result<(), CliError> {
+    let DeleteRecordsArguments { topic: name, before, partition } = arguments;
+    let topic = admin.describe_topic(&name).await?;
+    let all = 0..u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+    let partitions: Vec<u32> = if partition.is_empty() { all.collect() } else { partition };
+    let asked = partitions.iter().map(|partition| (topic.id, *partition, before)).collect();
+    let (mut starts, mut failure) = (Vec::new(), None);
+    for (partition, outcome) in partitions.into_iter().zip(admin.delete_records(asked).await?) {
+        match outcome {
+            Ok(log_start) => starts.push((partition, log_start)),
+            Err(error) => {
+                failure = failure.or(Some(CliError::Refused { what: format!("{name}-{partition}"), error }));
+            }
+        }
+    }
+    let mut documents = Vec::new();
+    for (partition, log_start) in &starts {
+        documents.push(json!({"topic": name, "partition": partition, "log_start_offset": log_start}));
+    }
+    format.print(&Value::from(documents), || {
+        let row =
+            |(partition, log_start): &(u32, i64)| vec![name.clone(), partition.to_string(), log_start.to_string()];
+        if starts.is_empty() {
+            String::new()
+        } else {
+            table(&["topic", "partition", "begins at"], &[1, 2], starts.iter().map(row))
+        }
+    })?;
+    failure.map_or(Ok(()), Err)
 }
 
 async fn delete(admin: &Admin, names: Vec<String>, if_exists: bool, format: Format) -> Result<(), CliError> {

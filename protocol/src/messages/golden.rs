@@ -156,6 +156,8 @@ fn topics() -> Vec<Sample> {
     let altered = AlterTopicResponse {
         settings: vec![SettingMetadata { name: "durability".into(), value: "os".into(), set_on_topic: true }],
     };
+    let delete_records = DeleteRecordsRequest { partitions: vec![(TOPIC, 2, 1000), (TOPIC, 3, -1)] };
+    let records_deleted = DeleteRecordsResponse { partitions: vec![Ok(1000), Err(error())] };
     let directories = DescribeLogDirsResponse {
         broker: BrokerId(1),
         directories: vec![LogDirectory {
@@ -173,10 +175,16 @@ fn topics() -> Vec<Sample> {
         }],
     };
     let describe = DescribeLogDirsRequest { topics: None };
-    [exchange(create, created), exchange(delete, deleted), exchange(alter, altered), exchange(describe, directories)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        exchange(create, created),
+        exchange(delete, deleted),
+        exchange(alter, altered),
+        exchange(delete_records, records_deleted),
+        exchange(describe, directories),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn modules() -> Vec<Sample> {

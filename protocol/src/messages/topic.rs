@@ -81,6 +81,21 @@ pub struct AlterTopicResponse {
 }
 request!(AlterTopicRequest, AlterTopic, 0, AlterTopicResponse);
 
+/// Deletes the oldest records of partitions, each on its own.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DeleteRecordsRequest {
+    /// (topic, partition, offset): records below the offset go; -1 is the high watermark.
+    pub partitions: Vec<(TopicId, u32, i64)>,
+}
+
+/// Answers in the request's order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DeleteRecordsResponse {
+    /// Where each partition begins now, durably; or why nothing was deleted.
+    pub partitions: Vec<Result<i64, ApiError>>,
+}
+request!(DeleteRecordsRequest, DeleteRecords, 0, DeleteRecordsResponse);
+
 /// Asks for the size of partitions on disk.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DescribeLogDirsRequest {

@@ -196,6 +196,52 @@ fn settings_of_a_topic_in_use_change_with_the_next_batch_and_survive_a_kill() {
 }
 
 #[test]
+fn records_are_deleted_by_hand_and_by_retention_and_do_not_come_back() {
+    let mut broker = Broker::start();
+    broker.run(&["topic", "create", "t", "--config", "segment.bytes=1048576"]);
+    let line = "x".repeat(1000);
+    let input: String = (0..3000).map(|number| format!("{number} {line}\n")).collect();
+    broker.run_with_input(&["produce", "t"], &input);
+    let start_of =
+        |broker: &Broker| broker.json(&["offsets", "t", "--time", "earliest"])[0]["offset"].as_i64().unwrap();
+    let delete = ["topic", "delete-records", "t", "--partition", "0", "--before"];
+    for (before, reason) in [("3001", "0 to 3000"), ("-5", "0 or more"), ("soon", "latest")] {
+        let error = broker.run_failing(&[&delete[..], &[before]].concat()).1;
+        assert!(error.contains(reason), "{error}");
+    }
+    let deleted = broker.json(&[&delete[..], &["700"]].concat());
+    assert_eq!(deleted[0]["log_start_offset"], 700);
+    broker.kill();
+    broker.restart();
+    assert_eq!(start_of(&broker), 700, "what was answered is durable");
+    let from = ["consume", "t", "--partition", "0", "--offset"];
+    let first = broker.run(&[&from[..], &["700", "--max-messages", "1"]].concat());
+    assert!(first.starts_with("700 x"), "{first}");
+    let error = broker.run_failing(&[&from[..], &["699", "--max-messages", "1"]].concat()).1;
+    assert!(error.contains("700 to 3000"), "{error}");
+
+    let segments = |broker: &Broker| {
+        std::fs::read_dir(broker.data().join("logs"))
+            .unwrap()
+            .flatten()
+            .flat_map(|entry| std::fs::read_dir(entry.path()).into_iter().flatten().flatten())
+            .filter(|file| file.path().extension().is_some_and(|extension| extension == "log"))
+            .count()
+    };
+    let before = segments(&broker);
+    broker.run(&["topic", "alter", "t", "--set", "retention.bytes=1000000"]);
+    broker.wait_until("the oldest segments go", || start_of(&broker) > 700 && segments(&broker) < before);
+    assert!(start_of(&broker) < 3000, "not the one that grows");
+    broker.run(&["topic", "alter", "t", "--set", "retention.ms=0"]);
+    broker.wait_until("all records go", || start_of(&broker) == 3000);
+    broker.run(&["topic", "alter", "t", "--delete", "retention.ms"]);
+    broker.run_with_input(&["produce", "t"], "next\n");
+    broker.kill();
+    broker.restart();
+    assert_eq!(broker.run(&["consume", "t", "--from-beginning", "--max-messages", "1"]), "next\n");
+}
+
+#[test]
 fn a_consumer_follows_until_it_is_interrupted_and_then_ends_well() {
     let broker = Broker::start();
     broker.run(&["topic", "create", "t"]);
