@@ -124,7 +124,8 @@ mod tests {
             let log = segments(&facts);
             let retention = Retention { age_ms_max, bytes_max };
             let start = retention.log_start(&log, upto, now_ms).unwrap_or(0);
-            prop_assert!(start <= upto.max(0) && (start == 0 || log.iter().any(|segment| segment.next_offset == start)));
+            prop_assert!(start <= upto.max(0));
+            prop_assert!(start == 0 || log.iter().any(|segment| segment.next_offset == start));
             let gone = usize::try_from(start / 10).unwrap();
             let left: u64 = log[gone..].iter().map(|segment| segment.bytes).sum();
             let all_old = log[..gone].iter().all(|segment| retention.is_old(segment, now_ms));

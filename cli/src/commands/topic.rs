@@ -115,7 +115,7 @@ pub(crate) struct DeleteRecordsArguments {
     /// Name of the topic.
     topic: String,
     /// Records below this offset go; `latest`: all there are.
-    #[arg(long, value_name = "OFFSET", value_parser = parse_before)]
+    #[arg(long, value_name = "OFFSET", value_parser = parse_before, allow_negative_numbers = true)]
     before: i64,
     /// Partition; may be repeated [default: all].
     #[arg(long, value_name = "NUMBER")]

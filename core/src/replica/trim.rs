@@ -1,9 +1,9 @@
 //! Moving the log's start: retention and deleted records, without forgetting a task (STEP-11).
 //!
 //! ```text
-//!   Trim{to} ─► a checkpoint for each task whose last batch lies before `to` ─► written, durable, committed ─► Trim(to)
-//!                                                                                                               │
-//!   ordinary producers are forgotten as far as their batches are gone (IDP-5)  ◄── Trimmed ◄── (driver) ◄───────┘
+//!   Trim{to} ─► a checkpoint for each task whose last batch lies before `to` ─► written, durable, committed
+//!                                                                                           │
+//!   ordinary producers are forgotten with their batches (IDP-5) ◄── Trimmed ◄── (driver) ◄── Trim(to)
 //! ```
 //!
 //! What was asked for waits until everything that was in the log, or on its way, at that moment is durable: by then
