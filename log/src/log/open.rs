@@ -105,7 +105,7 @@ impl Log {
             storage.create_directory(&path).map_err(|error| directory.failed(error))?;
             directory.note_name();
         }
-        let files = files.unwrap_or_default();
+        let mut files = files.unwrap_or_default();
         let point = registration.point.load();
         let scan = Scan {
             recovery_point: point.next_offset,
@@ -113,7 +113,7 @@ impl Log {
             scanned: Vec::new(),
             unscanned: Vec::new(),
         };
-        let files = files.without_below(directory, &path, point.start_offset)?;
+        let below = files.take_below(point.start_offset);
         let scanned = scan_segments(storage, &path, &files, scan, config, visit)?;
         let plan = recovery::plan(&scanned.scan).map_err(|loss| damage(&path, loss))?;
         let epochs_path = path.join(names::LEADER_EPOCHS);
@@ -123,6 +123,7 @@ impl Log {
             Some(cut) => Some(Cutting { directory, name, path: &path }.act(cut, plan.end_offset, &scanned.segments)?),
             None => None,
         };
+        below.into_iter().try_for_each(|base_offset| remove_files(directory, &path, base_offset))?;
         remove_leftovers(directory, &files, &scanned, plan.end_offset)?;
 
         let mut report = RecoveryReport { is_new, lost_tail, batches: scanned.batches, ..RecoveryReport::default() };
@@ -200,18 +201,14 @@ impl Files {
 }
 
 impl Files {
-    /// Removes the segments that lie below the log's start as a whole: those whose successor begins at or below it. A
+    /// Takes out the segments that lie below the log's start as a whole: those whose successor begins at or below it. A
     /// crash came between the start's being durable and their removal; only some of them may be left.
-    fn without_below(mut self, directory: &DataDirectory, path: &Path, start_offset: i64) -> Result<Self, LogError> {
-        let stays = self.segments.range(..=start_offset).next_back().map(|(base_offset, _)| *base_offset);
-        let below: Vec<i64> =
-            stays.map(|stays| self.segments.range(..stays).map(|(base, _)| *base).collect()).unwrap_or_default();
-        for base_offset in below {
-            remove_files(directory, path, base_offset)?;
-            self.segments.remove(&base_offset);
-            self.indexes.retain(|(base, _)| *base != base_offset);
-        }
-        Ok(self)
+    fn take_below(&mut self, start_offset: i64) -> Vec<i64> {
+        let Some((&stays, _)) = self.segments.range(..=start_offset).next_back() else { return Vec::new() };
+        let below: Vec<i64> = self.segments.range(..stays).map(|(base_offset, _)| *base_offset).collect();
+        self.segments.retain(|base_offset, _| *base_offset >= stays);
+        self.indexes.retain(|(base_offset, _)| *base_offset >= stays || !below.contains(base_offset));
+        below
     }
 }
 
