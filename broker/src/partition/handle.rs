@@ -1,6 +1,6 @@
 //! How the rest of the broker reaches one partition.
 
-use super::driver::{DriverEvent, ProposedBatch, Slot, TrimReply, TrimRequest};
+use super::driver::{DriverEvent, ProposedBatch, Slot, TrimRequest};
 use super::open::Opening;
 use super::shared::PartitionView;
 use crate::mailbox::{SendError, Sender};
@@ -74,8 +74,7 @@ impl PartitionHandle {
     pub fn trim_blocking(&self, to: i64, timestamp: i64) -> Result<(i64, u64), ApiError> {
         let (reply, outcome) = mpsc::channel();
         // Nobody is told if the driver has ended; then the sender is dropped with the request.
-        let reply: TrimReply = Box::new(move |result| drop(reply.send(result)));
-        self.driver.send_internal(DriverEvent::Trim(self.slot, TrimRequest { to, timestamp, reply }));
+        self.trim(TrimRequest { to, timestamp, reply: Box::new(move |result| drop(reply.send(result))) });
         let ended = || ApiError::new(ErrorCode::ShuttingDown, "the broker is stopping; try another");
         let job = outcome.recv().map_err(|_| ended())??;
         let log_start = job.log_start_offset();
@@ -85,6 +84,11 @@ impl PartitionHandle {
         })?;
         metrics::counter!(names::DELETED_BYTES).increment(freed);
         Ok((log_start, freed))
+    }
+
+    /// As [`Self::trim_blocking`], without waiting: whoever is told runs the job.
+    pub fn trim(&self, request: TrimRequest) {
+        self.driver.send_internal(DriverEvent::Trim(self.slot, request));
     }
 
     /// Its topic's settings.
