@@ -62,6 +62,8 @@ pub struct LoggedRecord {
     pub number: Option<u64>,
     /// The producer id of its batch.
     pub producer_id: i64,
+    /// Whether it is the broker's own, which nobody is shown.
+    pub is_control: bool,
     /// Its timestamp.
     pub timestamp: i64,
     /// Its key.
@@ -105,6 +107,7 @@ pub fn records_of(mut batches: Bytes, offset: i64) -> Result<Vec<LoggedRecord>, 
                     meaning: meaning(record.key, record.value),
                     number: number_in(record.value),
                     producer_id: batch.header().producer_id,
+                    is_control: batch.header().is_control(),
                     timestamp: record.timestamp,
                     key: record.key.map(Bytes::copy_from_slice),
                     value: record.value.map(Bytes::copy_from_slice),

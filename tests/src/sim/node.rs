@@ -71,6 +71,7 @@ pub struct Broker {
     pub tasks: BTreeMap<(u32, u32), SimTask>,
     pub(super) serving: serve::Serving,
     driver: PartitionDriver,
+    told_deadline_ms: Option<u64>,
     events: Receiver<DriverEvent>,
     sender: Sender<DriverEvent>,
     /// Logs at rest, whose topics are gone.
@@ -148,6 +149,7 @@ impl Broker {
             tasks: BTreeMap::new(),
             serving: serve::Serving::default(),
             driver: PartitionDriver::new(),
+            told_deadline_ms: None,
             events,
             sender,
             at_rest: Arc::default(),
@@ -209,6 +211,13 @@ impl Broker {
     #[must_use]
     pub fn has_events(&self) -> bool {
         !self.events.is_empty()
+    }
+
+    /// When the partitions' driver wants a turn though nothing happens; told once.
+    pub fn new_deadline_ms(&mut self) -> Option<u64> {
+        let deadline = self.driver.poll_deadline();
+        let is_new = deadline != std::mem::replace(&mut self.told_deadline_ms, deadline);
+        deadline.filter(|_| is_new)
     }
 
     /// Lets the partitions' driver take in up to `events_max` events and turn once. Answers with the numbers of the

@@ -3,6 +3,7 @@
 mod audit;
 mod decay;
 mod faults;
+mod retention;
 mod setup;
 mod traffic;
 
@@ -78,6 +79,7 @@ enum Event {
     Job { node: usize, run: u64, job: u64 },
     Task { node: usize, run: u64, task: (u32, u32) },
     Checkpoint { node: usize, run: u64 },
+    Trim { node: usize, run: u64 },
     ToNode { connection: ConnectionId, stream: StreamId, request: Box<Request> },
     ToClient { connection: ConnectionId, stream: StreamId, response: Box<Response> },
     TimeOut { node: usize, run: u64, request: RequestId },
@@ -137,6 +139,7 @@ pub struct World {
     begin: Instant,
     now_us: u64,
     heap: BinaryHeap<Reverse<Scheduled>>,
+    retained: retention::Retained,
     scheduled: u64,
     nodes: Vec<Node>,
     turning: BTreeSet<usize>,
@@ -233,6 +236,7 @@ impl World {
             | Event::Job { node, run, .. }
             | Event::Task { node, run, .. }
             | Event::Checkpoint { node, run }
+            | Event::Trim { node, run }
             | Event::TimeOut { node, run, .. } => Some((*node, *run)),
             _ => None,
         };
@@ -250,6 +254,7 @@ impl World {
             Event::Job { node, job, .. } => self.run_job(node, job),
             Event::Task { node, task, .. } => self.advance_task(node, task)?,
             Event::Checkpoint { node, .. } => self.checkpoint(node),
+            Event::Trim { node, .. } => self.trim(node)?,
             Event::TimeOut { node, request, .. } => self.time_out(node, request),
             Event::ToNode { connection, stream, request } => self.arrive_at_node(connection, stream, *request)?,
             Event::ToClient { connection, stream, response } => self.arrive_at_client(connection, stream, *response)?,
@@ -346,6 +351,9 @@ impl World {
         if broker.has_events() && self.turning.insert(number) {
             events.push((now_us + self.rng.delay(50), Event::Turn { node: number, run }));
         }
+        if let Some(ms) = broker.new_deadline_ms() {
+            events.push((clock.reaches_us(ms).max(now_us), Event::Turn { node: number, run }));
+        }
         for (key, task) in &mut broker.tasks {
             let due = match task.driver.deadline_ms() {
                 _ if task.has_mail() => Some(0),
@@ -377,6 +385,7 @@ impl World {
             incarnation: self.rng.draw(),
             now: self.nodes[number].clock.now(self.now_us),
         };
+        self.retained.forget_jobs(number);
         let started = self.nodes[number].start(&setting);
         let run = self.nodes[number].run;
         self.trace.note(self.now_us, Who::Node(number), "start", &[run.cast_signed(), i64::from(started.is_ok())]);
@@ -384,6 +393,7 @@ impl World {
             return self.not_started(number, &reason);
         }
         self.schedule(self.now_us + CHECKPOINT_US, Event::Checkpoint { node: number, run });
+        self.schedule_trim(number);
         if let Some(broker) = &self.nodes[number].broker {
             self.answered[number].check(broker.metadata.image().index().0)?;
         }

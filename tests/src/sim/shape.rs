@@ -78,6 +78,8 @@ pub struct Shape {
     pub topics_come_and_go: bool,
     /// Whether processors are deployed again, paused and resumed.
     pub processors_change: bool,
+    /// Whether the oldest records of outputs are deleted now and then.
+    pub retention: bool,
     /// Whether clocks drift by up to a tenth.
     pub wild_clocks: bool,
     /// Delivery time-out of the producers in ms.
@@ -128,6 +130,7 @@ impl Shape {
             step_records: u32::try_from(*rng.pick(&[1, 3, 20, 1000]).unwrap_or(&20)).unwrap_or(1),
             topics_come_and_go: rng.per_mille(400),
             processors_change: rng.per_mille(400),
+            retention: rng.per_mille(400),
             wild_clocks: rng.per_mille(200),
             delivery_ms: *rng.pick(&[800, 5_000, 120_000, 120_000]).unwrap_or(&120_000),
             faults,

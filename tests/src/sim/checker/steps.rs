@@ -112,13 +112,13 @@ impl TaskLogs<'_> {
         let input = self.logs.get(&range.input).ok_or("an input that is not there")?;
         let begin = input.partition_point(|record| record.offset < range.from);
         let end = input.partition_point(|record| record.offset < range.to);
-        let records = &input[begin..end];
+        let records: Vec<_> = input[begin..end].iter().filter(|record| !record.is_control).collect();
         if records.len() != range.record_count as usize {
             let (seen, there) = (range.record_count, records.len());
             return Err(format!("saw {seen} records in {}..{}, {there} are there (STEP-5)", range.from, range.to));
         }
         let first = records.first().map_or(0, |record| record.offset);
-        for record in records {
+        for record in &records {
             for word in words(record.value.as_deref().unwrap_or_default()) {
                 let before = state.get(word).map_or(0, |value| crate::sim::guest::decode_count(value));
                 state.insert(word.to_vec(), (before + 1).to_string().into_bytes());
@@ -175,9 +175,8 @@ impl TaskLogs<'_> {
             let nothing = Vec::new();
             let due = fold.outputs.get(&id).unwrap_or(&nothing);
             let ours = |record: &&LoggedRecord| {
-                ProducerId(record.producer_id)
-                    .task()
-                    .is_some_and(|task| (task.processor, task.task) == (self.task.processor, self.task.task))
+                let task = ProducerId(record.producer_id).task().filter(|_| !record.is_control);
+                task.is_some_and(|task| (task.processor, task.task) == (self.task.processor, self.task.task))
             };
             let mut arrived = 0;
             for record in self.logs.get(&id).unwrap_or(&Vec::new()).iter().filter(ours) {

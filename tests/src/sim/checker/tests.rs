@@ -20,6 +20,7 @@ fn log(numbers: &[u64]) -> Vec<LoggedRecord> {
             meaning: meaning(None, Some(value.as_bytes())),
             number: Some(*number),
             producer_id: 1,
+            is_control: false,
             timestamp: 0,
             key: None,
             value: Some(Bytes::from(value)),

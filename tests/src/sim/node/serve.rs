@@ -58,8 +58,8 @@ pub enum Request {
 pub enum Response {
     /// To `Produce`.
     Produced { correlation: u32, outcomes: Vec<Result<ProducedBatch, ApiError>> },
-    /// To `Fetch`: the batches, and the high watermark.
-    Fetched { partition: TopicPartition, offset: i64, batches: Result<(Bytes, i64, i64), ApiError> },
+    /// To `Fetch`: the batches, and the high watermark; where the log begins.
+    Fetched { partition: TopicPartition, offset: i64, log_start: i64, batches: Result<(Bytes, i64, i64), ApiError> },
     /// To `Metadata`.
     Topics(Vec<TopicMetadata>),
     /// To `InitProducerId`.
@@ -188,7 +188,9 @@ impl Broker {
         match request {
             Request::Produce { correlation, .. } => Response::Produced { correlation, outcomes: Vec::new() },
             Request::Fetch { partition, offset, bytes_max } => {
-                Response::Fetched { partition, offset, batches: self.fetch(partition, offset, bytes_max) }
+                let log_start = self.led(partition).map_or(0, |handle| handle.view().log_start_offset());
+                let batches = self.fetch(partition, offset, bytes_max);
+                Response::Fetched { partition, offset, log_start, batches }
             }
             Request::Metadata => {
                 let image = self.metadata.image();

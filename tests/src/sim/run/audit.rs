@@ -39,7 +39,8 @@ impl World {
             if changelogs.contains_key(&id.topic) {
                 commits.insert(*id, batches);
             } else {
-                logs.insert(*id, decode(*id, &batches)?);
+                let log = self.retained.complete(*id, reader.start_offset(), decode(*id, &batches)?);
+                logs.insert(*id, log);
             }
         }
         let missing = |id: &TopicPartition| {

@@ -43,6 +43,7 @@ impl World {
             begin: Instant::now(),
             now_us: 0,
             heap: BinaryHeap::new(),
+            retained: super::retention::Retained::default(),
             scheduled: 0,
             nodes,
             turning: BTreeSet::new(),

@@ -75,7 +75,7 @@ impl Client for ConsumerClient {
                     }
                 }
             }
-            Response::Fetched { partition, offset, batches } => {
+            Response::Fetched { partition, offset, log_start, batches } => {
                 let Some(reading) = self.partitions.get_mut(&partition) else { return };
                 reading.asked = false;
                 match batches {
@@ -89,7 +89,7 @@ impl Client for ConsumerClient {
                     }
                     Err(error) => {
                         if error.code == ErrorCode::OffsetOutOfRange {
-                            reading.position = 0;
+                            reading.position = log_start;
                             scene.facts.push(Fact::Sought { id: partition });
                         }
                         reading.next_us = scene.now_us + 5 * POLL_US;

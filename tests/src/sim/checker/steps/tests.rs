@@ -36,6 +36,7 @@ fn records(producer_id: i64, values: &[(&str, &str)]) -> Vec<LoggedRecord> {
             meaning: meaning(Some(&key), Some(&value)),
             number: number_in(Some(&value)),
             producer_id,
+            is_control: false,
             timestamp: 0,
             key: Some(key),
             value: Some(value),
