@@ -35,29 +35,27 @@ impl Retention {
     /// all of the log's, oldest first; nothing at or above `upto`, the high watermark, goes.
     #[must_use]
     pub fn log_start(&self, segments: &[SegmentFacts], upto: i64, now_ms: i64) -> Option<i64> {
-        let by_age = segments.iter().take_while(|segment| self.is_old(segment, now_ms)).count();
-        let gone = by_age.max(self.count_beyond_size(segments));
-        let is_committed = |segment: &&SegmentFacts| segment.next_offset <= upto;
-        segments[..gone].iter().take_while(is_committed).last().map(|segment| segment.next_offset)
+        let mut excess = self
+            .bytes_max
+            .map_or(0, |bytes_max| segments.iter().map(|segment| segment.bytes).sum::<u64>().saturating_sub(bytes_max));
+        let mut log_start = None;
+        for (number, segment) in (1..).zip(segments) {
+            let is_growing = number == segments.len();
+            // What is left must not be less than may be kept.
+            let is_too_much = !is_growing && excess > 0 && segment.bytes <= excess;
+            if segment.next_offset > upto || !(is_too_much || self.is_old(segment, now_ms)) {
+                break;
+            }
+            excess = excess.saturating_sub(segment.bytes);
+            log_start = Some(segment.next_offset);
+        }
+        log_start
     }
 
     fn is_old(&self, segment: &SegmentFacts, now_ms: i64) -> bool {
         let (Some(age_ms_max), Some(newest)) = (self.age_ms_max, segment.newest_timestamp) else { return false };
         // A record from the future is not old.
         u64::try_from(now_ms.saturating_sub(newest)).is_ok_and(|age_ms| age_ms > age_ms_max)
-    }
-
-    /// How many of the oldest must go so that the rest is as small as it can be without being smaller than allowed.
-    fn count_beyond_size(&self, segments: &[SegmentFacts]) -> usize {
-        let Some(bytes_max) = self.bytes_max else { return 0 };
-        let mut excess = segments.iter().map(|segment| segment.bytes).sum::<u64>().saturating_sub(bytes_max);
-        let sealed = &segments[..segments.len().saturating_sub(1)];
-        let goes = |segment: &&SegmentFacts| {
-            let fits = excess > 0 && segment.bytes <= excess;
-            excess -= if fits { segment.bytes } else { 0 };
-            fits
-        };
-        sealed.iter().take_while(goes).count()
     }
 }
 
@@ -110,6 +108,8 @@ mod tests {
         let both = Retention { age_ms_max: Some(10), bytes_max: Some(15) };
         assert_eq!(both.log_start(&log, 40, 5), Some(10), "whichever is more");
         assert_eq!(both.log_start(&log, 40, 50), Some(40));
+        let both = Retention { age_ms_max: Some(34), bytes_max: Some(0) };
+        assert_eq!(both.log_start(&segments(&[(1, 41), (2, 0)]), 20, 35), Some(20), "too much, and behind it too old");
     }
 
     proptest! {
@@ -128,8 +128,8 @@ mod tests {
             prop_assert!(start == 0 || log.iter().any(|segment| segment.next_offset == start));
             let gone = usize::try_from(start / 10).unwrap();
             let left: u64 = log[gone..].iter().map(|segment| segment.bytes).sum();
-            let all_old = log[..gone].iter().all(|segment| retention.is_old(segment, now_ms));
-            prop_assert!(all_old || left >= bytes_max.unwrap());
+            let last_is_old = log[..gone].last().is_none_or(|segment| retention.is_old(segment, now_ms));
+            prop_assert!(last_is_old || left >= bytes_max.unwrap());
             if let Some(next) = log.get(gone).filter(|next| next.next_offset <= upto) {
                 prop_assert!(!retention.is_old(next, now_ms));
                 let is_last = gone + 1 == log.len();
