@@ -299,7 +299,8 @@ impl Disk {
         }
         let (from_directory, from) = self.parent(from)?;
         let (to_directory, to) = self.parent(to)?;
-        self.change(Change::Rename { from_directory, from, to_directory, to, node });
+        let is_directory = self.live.directory(node).is_some();
+        self.change(Change::Rename { from_directory, from, to_directory, to, node, is_directory });
         Ok(())
     }
 

@@ -135,7 +135,12 @@ impl Image {
             Change::Unlink { directory, name } => {
                 self.directories.entry(*directory).or_default().remove(name);
             }
-            Change::Rename { from_directory, from, to_directory, to, node } => {
+            Change::Rename { from_directory, from, to_directory, to, node, is_directory } => {
+                if *is_directory {
+                    self.directories.entry(*node).or_default();
+                } else {
+                    self.files.entry(*node).or_default();
+                }
                 let names = self.directories.entry(*from_directory).or_default();
                 if names.get(from) == Some(node) {
                     names.remove(from);
@@ -153,7 +158,7 @@ pub(super) enum Change {
     Truncate { file: NodeId, bytes: u64 },
     Link { directory: NodeId, name: String, node: NodeId, is_directory: bool },
     Unlink { directory: NodeId, name: String },
-    Rename { from_directory: NodeId, from: String, to_directory: NodeId, to: String, node: NodeId },
+    Rename { from_directory: NodeId, from: String, to_directory: NodeId, to: String, node: NodeId, is_directory: bool },
 }
 
 impl Change {

@@ -70,6 +70,13 @@ fn a_file_whose_name_survived_by_a_rename_alone_is_no_other_file() {
     storage.power_cut(Survivors::Without(0));
     file_with(&storage, "h", b"other");
     assert_eq!(storage.contents(&path("g")), Some(b"abc".to_vec()));
+    storage.create_directory(&path("d")).unwrap();
+    storage.rename(&path("d"), &path("e")).unwrap();
+    storage.power_cut(Survivors::Prefix(9));
+    storage.create_directory(&path("x")).unwrap();
+    storage.rename(&path("x"), &path("y")).unwrap();
+    storage.power_cut(Survivors::Without(0));
+    assert_eq!(storage.list(&path("y")).unwrap(), [], "an empty directory");
 }
 
 #[test]

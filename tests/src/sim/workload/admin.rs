@@ -1,4 +1,4 @@
-//! An operator: topics come and go, processors are deployed again, paused, resumed.
+//! An operator: topics come and go, processors are deployed again, paused, resumed, deleted.
 
 use super::{Client, Scene};
 use crate::sim::guest::GuestKind;
@@ -43,7 +43,7 @@ impl AdminClient {
             return Some(Request::RestartFailed);
         }
         self.next_topic += 1;
-        match scene.rng.below(6) {
+        match scene.rng.below(7) {
             0 if self.topics => {
                 let topic = passing_topic();
                 Some(Request::CreateTopic { topic, number: self.next_topic })
@@ -61,6 +61,11 @@ impl AdminClient {
                 let kind = scene.rng.pick(&GuestKind::ALL)?;
                 request.module = kind.name().to_owned();
                 Some(Request::Deploy { request: Box::new(request.clone()), changelog: self.next_topic })
+            }
+            // The next deployment makes another processor of that name, which begins at the beginning.
+            5 if self.changes && scene.rng.per_mille(300) => {
+                let (name, _) = scene.rng.pick(&self.processors)?.clone();
+                Some(Request::DeleteProcessor { name })
             }
             _ => Some(Request::RestartFailed),
         }
