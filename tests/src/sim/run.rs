@@ -132,6 +132,19 @@ struct ClientSeat {
     reconnect_us: u64,
 }
 
+/// Whether the power went on a node, and which partitions were audited since.
+#[derive(Default)]
+struct Dark {
+    was: bool,
+    audited: BTreeSet<TopicPartition>,
+}
+
+impl Dark {
+    fn may_have_lost(&self, id: TopicPartition) -> bool {
+        self.was && !self.audited.contains(&id)
+    }
+}
+
 /// Everything there is in a run.
 pub struct World {
     shape: Shape,
@@ -168,8 +181,8 @@ pub struct World {
     finished: bool,
     steps: u64,
     history: History,
-    /// Whether the power went, by node, since its logs were last audited.
-    was_dark: Vec<bool>,
+    /// What power cuts may have taken, by node.
+    dark: Vec<Dark>,
     /// Whether the answer that a client hears now is of a run of a broker that has ended.
     hears_earlier_run: bool,
 }
@@ -428,8 +441,9 @@ impl World {
 
     fn unfinished(&self) -> Unfinished {
         let mut unfinished = Unfinished::default();
+        let ends = self.ends();
         for (number, seat) in self.clients.iter().enumerate() {
-            let left = seat.client.finished().err().or_else(|| seat.client.is_behind(&|id| self.end_of(id)));
+            let left = seat.client.finished().err().or_else(|| seat.client.is_behind(&ends));
             if let Some(what) = left {
                 unfinished.note(|| format!("client {number}: {what}"));
             }
@@ -459,10 +473,13 @@ impl World {
         unfinished
     }
 
-    /// Where a partition ends for those who read it.
-    fn end_of(&self, id: TopicPartition) -> Option<i64> {
-        let brokers = self.nodes.iter().filter_map(|node| node.broker.as_ref());
-        brokers.filter_map(|broker| broker.handles.lock().get(&id).map(|handle| handle.view().high_watermark())).max()
+    /// Where partitions end for those who read them.
+    fn ends(&self) -> BTreeMap<TopicPartition, i64> {
+        let mut ends = BTreeMap::new();
+        for broker in self.nodes.iter().filter_map(|node| node.broker.as_ref()) {
+            ends.extend(broker.handles.lock().iter().map(|(id, handle)| (*id, handle.view().high_watermark())));
+        }
+        ends
     }
 
     fn is_at_end(&self, broker: &super::node::Broker, task: &super::node::SimTask) -> bool {

@@ -8,6 +8,7 @@ use super::network::StreamId;
 use super::node::{Request, Response};
 use super::rng::Rng;
 use headwater_protocol::ids::TopicPartition;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Something that a client learned and the checkers shall know.
@@ -84,8 +85,8 @@ pub trait Client {
     /// What is missing.
     fn finished(&self) -> Result<(), String>;
 
-    /// What it has not read, where the partitions end as `end_of` says.
-    fn is_behind(&self, _end_of: &dyn Fn(TopicPartition) -> Option<i64>) -> Option<String> {
+    /// What it has not read, of partitions that end so.
+    fn is_behind(&self, _ends: &BTreeMap<TopicPartition, i64>) -> Option<String> {
         None
     }
 

@@ -56,7 +56,7 @@ impl World {
         let audited = logs.values().map(Vec::len).sum::<usize>();
         self.trace.note(self.now_us, Who::Node(number), "audit", &[audited.cast_signed() as i64]);
         for (id, log) in &logs {
-            if self.os_topics.contains(&id.topic) && self.was_dark[number] {
+            if self.os_topics.contains(&id.topic) && self.dark[number].may_have_lost(*id) {
                 let end = log.last().map_or(0, |record| record.offset + 1);
                 self.acknowledged.may_lose(*id, end);
                 self.offsets.may_lose(*id, end);
@@ -70,7 +70,7 @@ impl World {
             twice::check(*id, log)?;
         }
         // From here on what is there has been seen; the death of a process takes nothing of it (reliability §1.5).
-        self.was_dark[number] = false;
+        self.dark[number].audited.extend(logs.keys());
         for (id, changelog) in &commits {
             let processor = &changelogs[&id.topic];
             check_task(broker, processor, id.partition, (changelog, &logs), complete)?;

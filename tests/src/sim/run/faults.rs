@@ -1,10 +1,11 @@
 //! What goes wrong, when, and how it is mended.
 
-use super::{Event, World};
+use super::{Dark, Event, World};
 use crate::sim::checker::Violation;
 use crate::sim::trace::Who;
 use headwater_log::storage::Operation;
 use headwater_log::storage::memory::{Fault, FaultKind as DiskFault, Survivors};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 /// After how long a silence a connection is taken for lost, as QUIC's idle time-out is set in the product.
@@ -256,7 +257,7 @@ impl World {
 
     pub(super) fn cut_power(&mut self, number: usize, survivors: Survivors) {
         self.kill(number);
-        self.was_dark[number] = true;
+        self.dark[number] = Dark { was: true, audited: BTreeSet::new() };
         let unsynced = self.nodes[number].disk.unsynced_changes();
         self.nodes[number].disk.power_cut(survivors);
         self.trace.note(self.now_us, Who::Node(number), "dark", &[unsynced.cast_signed() as i64]);
@@ -326,7 +327,7 @@ impl World {
             self.check_history()?;
             self.nodes[number].kill();
             self.nodes[number].disk.power_cut(Survivors::None);
-            self.was_dark[number] = true;
+            self.dark[number] = Dark { was: true, audited: BTreeSet::new() };
             self.start(number)?;
             self.audit(number, true)?;
         }

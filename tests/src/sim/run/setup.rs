@@ -1,7 +1,7 @@
 //! How a run begins, and how a panic in it is told.
 
 use super::decay::Decay;
-use super::{ClientSeat, Event, World};
+use super::{ClientSeat, Dark, Event, World};
 use crate::sim::checker::Violation;
 use crate::sim::checker::acknowledged::Acknowledged;
 use crate::sim::checker::metadata::Answered;
@@ -36,7 +36,7 @@ impl World {
         let nodes = (0..shape.nodes).map(|number| Node::new(number, clock(&mut rng))).collect();
         let answered = (0..shape.nodes).map(|_| Answered::default()).collect();
         let decay = (0..shape.nodes).map(|_| Decay::default()).collect();
-        let was_dark = vec![false; shape.nodes];
+        let dark = (0..shape.nodes).map(|_| Dark::default()).collect();
         Self {
             shape,
             rng,
@@ -67,7 +67,7 @@ impl World {
             finished: false,
             steps: 0,
             history: History::default(),
-            was_dark,
+            dark,
             hears_earlier_run: false,
         }
     }

@@ -108,11 +108,10 @@ impl Client for ConsumerClient {
         }
     }
 
-    fn is_behind(&self, end_of: &dyn Fn(TopicPartition) -> Option<i64>) -> Option<String> {
-        let behind =
-            |(id, reading): &(&TopicPartition, &Reading)| end_of(**id).is_some_and(|end| reading.position < end);
-        let (id, reading) = self.partitions.iter().find(behind)?;
-        Some(format!("a consumer is at {} of {id}, which ends at {:?}", reading.position, end_of(*id)))
+    fn is_behind(&self, ends: &BTreeMap<TopicPartition, i64>) -> Option<String> {
+        let position = |id| self.partitions.get(id).map_or(0, |reading| reading.position);
+        let (id, end) = ends.iter().find(|(id, end)| position(id) < **end)?;
+        Some(format!("a consumer is at {} of {id}, which ends at {end}", position(id)))
     }
 
     fn finished(&self) -> Result<(), String> {
