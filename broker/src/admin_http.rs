@@ -8,23 +8,24 @@ use std::future::Future;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
-/// Binds `address` and serves until `stopped` completes. Returns the address that was bound.
+/// Takes `address`; nobody is served yet.
 ///
 /// # Errors
 /// The address can't be bound.
-pub(crate) async fn serve(
-    address: SocketAddr,
-    stopped: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<SocketAddr> {
+pub(crate) async fn bind(address: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
+    Ok((listener, bound))
+}
+
+/// Serves until `stopped` completes.
+pub(crate) fn serve(listener: TcpListener, stopped: impl Future<Output = ()> + Send + 'static) {
     let routes = Router::new().route("/health", get(async || "ok\n")).route("/metrics", get(metrics_text));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(stopped).await {
             tracing::error!(%error, "the admin HTTP server ended");
         }
     });
-    Ok(bound)
 }
 
 async fn metrics_text() -> (StatusCode, String) {

@@ -190,7 +190,7 @@ impl Default for ModulesConfig {
     fn default() -> Self {
         Self {
             module_bytes_max: 16 << 20,
-            functions_max: 50_000,
+            functions_max: headwater_wasm_host::limits::FUNCTIONS_MAX as usize,
             compile_memory_bytes_max: 2 << 30,
             compile_cpu_seconds_max: 120,
             compile_seconds_max: 300,
@@ -318,7 +318,7 @@ impl BrokerConfig {
             ("topics.default_replication_factor", u64::from(self.topics.default_replication_factor), 1, 100),
             ("topics.partitions_max", u64::from(self.topics.partitions_max), 1, 1_000_000),
             ("log.writer_threads", self.log.writer_threads as u64, 1, 64),
-            ("log.flush_threads", self.log.flush_threads as u64, 1, 256),
+            ("log.flush_threads", self.log.flush_threads as u64, 1, headwater_log::limits::FLUSH_THREADS_MAX as u64),
             ("log.retention_check_seconds", self.log.retention_check_seconds, 1, 86_400),
             ("network.connections_max", self.network.connections_max as u64, 1, 100_000),
             ("network.request_bytes_max", self.network.request_bytes_max as u64, 32 << 20, 1 << 40),

@@ -5,7 +5,7 @@ use crate::api::Api;
 use crate::clock::unix_time_ms;
 use crate::config::{BrokerConfig, ClientAuthentication, ConfigError};
 use crate::connection::Server;
-use crate::identity::{Identity, IdentityError, read_or_create};
+use crate::identity::{self, Beginning, Identity, IdentityError};
 use crate::metadata::{Metadata, OpenError, SyncedMetadataLog};
 use crate::module::{Modules, ModulesError};
 use crate::partition::{PartitionPlace, Partitions, RetentionThread};
@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -108,6 +109,8 @@ pub async fn start(config: BrokerConfig, compiler: CompilerCommand) -> Result<Ru
     config.check()?;
     let endpoint = bind(&config)?;
     let address = endpoint.local_address().map_err(StartError::Thread)?;
+    // Before anything runs that would have to be stopped again.
+    let admin = bind_admin(&config).await?;
     let opened = tokio::task::spawn_blocking({
         let config = config.clone();
         move || Opened::open(&config, address, compiler)
@@ -117,11 +120,22 @@ pub async fn start(config: BrokerConfig, compiler: CompilerCommand) -> Result<Ru
         Err(error) => return Err(StartError::Metadata(format!("start-up panicked, this broker has a bug: {error}"))),
     };
     let (stopping, stopped) = watch::channel(false);
-    let admin_address = serve_admin(&config, stopped.clone()).await?;
+    let admin_address = admin.map(|(listener, bound)| {
+        let mut stopped = stopped.clone();
+        admin_http::serve(listener, async move { drop(stopped.wait_for(|stopped| *stopped).await) });
+        bound
+    });
     tokio::spawn(write_recovery_points(opened.directory.clone(), stopped.clone()));
 
     let check_period = Duration::from_secs(config.log.retention_check_seconds);
-    let retention = RetentionThread::start(Arc::clone(&opened.partitions), check_period).map_err(StartError::Thread)?;
+    let retention = match RetentionThread::start(Arc::clone(&opened.partitions), check_period) {
+        Ok(retention) => retention,
+        Err(error) => {
+            opened.processors.stop();
+            opened.partitions.stop();
+            return Err(StartError::Thread(error));
+        }
+    };
 
     let Opened { identity, epoch, directory, metadata, partitions, modules, processors } = opened;
     let budget = Arc::new(ByteBudget::new(config.network.request_bytes_max));
@@ -222,15 +236,10 @@ fn bind(config: &BrokerConfig) -> Result<ServerEndpoint, StartError> {
     Ok(ServerEndpoint::bind(config.listen, &tls, limits)?)
 }
 
-async fn serve_admin(
-    config: &BrokerConfig,
-    mut stopped: watch::Receiver<bool>,
-) -> Result<Option<SocketAddr>, StartError> {
+async fn bind_admin(config: &BrokerConfig) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
     let Ok(address) = config.admin_listen.parse::<SocketAddr>() else { return Ok(None) };
     crate::metrics::recorder();
-    let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
-    let bound = admin_http::serve(address, stop).await;
-    bound.map(Some).map_err(|source| StartError::AdminBind { address, source })
+    admin_http::bind(address).await.map(Some).map_err(|source| StartError::AdminBind { address, source })
 }
 
 async fn write_recovery_points(directory: DataDirectory, mut stopped: watch::Receiver<bool>) {
@@ -261,9 +270,12 @@ struct Opened {
 impl Opened {
     fn open(config: &BrokerConfig, address: SocketAddr, compiler: CompilerCommand) -> Result<Self, StartError> {
         let broker = BrokerId(config.broker_id);
-        let (directory, identity) = open_data_directory(&config.data_dir, broker)?;
+        let storage: Arc<dyn Storage> = Arc::new(FileStorage);
+        let found = identity::read(storage.as_ref(), &config.data_dir, broker)?;
+        let directory = DataDirectory::open(Arc::clone(&storage), &config.data_dir.join("logs"))?;
         let (log, replayed) = SyncedMetadataLog::open(&directory, METADATA_PARTITION)?;
         let metadata = Arc::new(Metadata::new(log, replayed.image));
+        let identity = identify(config, storage.as_ref(), &directory, &metadata, found)?;
         let epoch = register(config, &metadata, identity, address)?;
 
         let place = PartitionPlace { directory: directory.clone(), id: identity.directory };
@@ -292,12 +304,30 @@ pub fn make_data_directory(path: &Path) -> std::io::Result<()> {
     make_directory(&FileStorage, path).map_err(|error| error.source)
 }
 
-fn open_data_directory(path: &Path, broker: BrokerId) -> Result<(DataDirectory, Identity), StartError> {
-    let storage: Arc<dyn Storage> = Arc::new(FileStorage);
-    let directory = DataDirectory::open(Arc::clone(&storage), &path.join("logs"))?;
-    let is_new = directory.partitions()?.is_empty();
-    let identity = read_or_create(storage.as_ref(), path, broker, is_new)?;
-    Ok((directory, identity))
+/// Whose data directory it is; a new one gets its cluster and its identity.
+fn identify(
+    config: &BrokerConfig,
+    storage: &dyn Storage,
+    directory: &DataDirectory,
+    metadata: &Metadata,
+    found: Option<Identity>,
+) -> Result<Identity, StartError> {
+    let image = metadata.image();
+    let beginning = Beginning {
+        cluster: Some(image.cluster()).filter(|cluster| *cluster != ClusterId::NONE),
+        has_brokers: image.brokers().next().is_some(),
+        has_partitions: directory.partitions()?.iter().any(|name| name != METADATA_PARTITION),
+    };
+    let new_cluster = ClusterId(*uuid::Uuid::new_v4().as_bytes());
+    let broker = BrokerId(config.broker_id);
+    let identity = identity::decide(&config.data_dir, found, beginning, broker, new_cluster)?;
+    if beginning.cluster.is_none() {
+        metadata.decide_blocking(|image| create_cluster(image, identity.cluster))?;
+    }
+    if found.is_none() {
+        identity::write(storage, &config.data_dir, identity)?;
+    }
+    Ok(identity)
 }
 
 /// Begins this run in the metadata: every partition led by this broker gets a new leader epoch.
@@ -307,14 +337,6 @@ fn register(
     identity: Identity,
     address: SocketAddr,
 ) -> Result<BrokerEpoch, StartError> {
-    if metadata.image().cluster() == ClusterId::NONE {
-        metadata.decide_blocking(|image| create_cluster(image, identity.cluster))?;
-    }
-    let cluster = metadata.image().cluster();
-    if cluster != identity.cluster {
-        let message = format!("the metadata is of cluster {cluster}, the data directory of {}", identity.cluster);
-        return Err(StartError::Metadata(message));
-    }
     let advertised = match config.advertised_address.as_str() {
         "" => address.to_string(),
         advertised => advertised.to_owned(),

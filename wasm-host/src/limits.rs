@@ -7,7 +7,7 @@ use std::time::Duration;
 pub const COMPONENT_BYTES_MAX: usize = wire::MODULE_BYTES_MAX as usize;
 
 /// Functions of a component, over all its core modules.
-pub const FUNCTIONS_MAX: u32 = 100_000;
+pub const FUNCTIONS_MAX: u32 = 50_000;
 
 /// Core modules and components nested in a component.
 pub const NESTED_MODULES_MAX: u32 = 64;

@@ -3,6 +3,7 @@
 use super::Api;
 use crate::clock::unix_time_ms;
 use crate::metadata::blocking;
+use crate::module::digest_of;
 use bytes::Bytes;
 use headwater_core::cluster::{AddModule, add_module, delete_module};
 use headwater_protocol::error::{ApiError, ErrorCode};
@@ -26,17 +27,28 @@ impl Api {
         }
         let api = Arc::clone(&self);
         let described = blocking(move || {
-            let (digest, inspection) = api.modules.accept(&module)?;
-            let named = AddModule {
+            let uploaded_at = unix_time_ms();
+            let mut named = AddModule {
                 name: request.name,
                 version: request.version,
-                digest,
-                size_bytes: inspection.size_bytes,
-                world: inspection.world.to_string(),
-                imports: inspection.imports,
-                uploaded_at: unix_time_ms(),
+                digest: digest_of(&module),
+                size_bytes: module.len() as u64,
+                world: String::new(),
+                imports: Vec::new(),
+                uploaded_at,
             };
-            api.metadata.decide_blocking(|image| add_module(image, named))
+            // A name that is refused is refused before the module is compiled and stored.
+            add_module(&api.metadata.image(), named.clone())?;
+            let (digest, inspection) = api.modules.accept(&module)?;
+            debug_assert_eq!(digest, named.digest);
+            named.size_bytes = inspection.size_bytes;
+            named.world = inspection.world.to_string();
+            named.imports = inspection.imports;
+            let decided = api.metadata.decide_blocking(|image| add_module(image, named));
+            if decided.is_err() && !api.metadata.image().modules().any(|module| module.digest == digest) {
+                api.modules.forget(digest);
+            }
+            decided
         })
         .await?;
         let (name, version) = (&described.name, &described.version);

@@ -37,6 +37,10 @@ impl Api {
                 let decision =
                     deploy_processor(image, DeployProcessor { request: &request, starts: &starts, changelog })?;
                 api.check_task_count(image, &request, decision.answer.tasks)?;
+                // A first deployment makes a changelog with a partition for each task.
+                if image.find_processor(&request.name).is_err() {
+                    api.check_partition_count(image, decision.answer.tasks)?;
+                }
                 Ok(decision)
             })?;
             let image = api.metadata.image();

@@ -4,7 +4,7 @@ use super::{Api, PARTITIONS_PER_REQUEST_MAX, TOPICS_PER_REQUEST_MAX, check_count
 use crate::clock::unix_time_ms;
 use crate::metadata::blocking;
 use crate::partition::PartitionHandle;
-use headwater_core::cluster::{CreateTopic, TopicDefaults, alter_topic, create_topic, delete_topic};
+use headwater_core::cluster::{ClusterImage, CreateTopic, TopicDefaults, alter_topic, create_topic, delete_topic};
 use headwater_protocol::error::{ApiError, ErrorCode};
 use headwater_protocol::ids::{TopicId, TopicPartition};
 use headwater_protocol::messages::topic::{
@@ -63,21 +63,28 @@ impl Api {
             partitions: self.config.topics.default_partitions,
             replication_factor: self.config.topics.default_replication_factor,
         };
-        let partitions_max = self.config.topics.partitions_max as usize;
         self.metadata.decide_blocking(|image| {
             let mut decision = create_topic(image, CreateTopic { id: new_topic_id(), topic, defaults })?;
-            let partitions = image.partition_count() + decision.answer.partitions as usize;
-            if partitions > partitions_max {
-                let message = format!(
-                    "the broker would hold {partitions} partitions, its topics.partitions_max is {partitions_max}"
-                );
-                return Err(ApiError::new(ErrorCode::InvalidPartitions, message));
-            }
+            self.check_partition_count(image, decision.answer.partitions)?;
             if validate_only {
                 decision.records.clear();
             }
             Ok(decision)
         })
+    }
+
+    /// Whether this broker has room for so many partitions more.
+    pub(super) fn check_partition_count(&self, image: &ClusterImage, more: u32) -> Result<(), ApiError> {
+        let partitions = image.partition_count() + more as usize;
+        let partitions_max = self.config.topics.partitions_max as usize;
+        if partitions <= partitions_max {
+            return Ok(());
+        }
+        let message = format!(
+            "the broker would hold {partitions} partitions, its topics.partitions_max is {partitions_max}: delete topics, \
+             or raise it"
+        );
+        Err(ApiError::new(ErrorCode::InvalidPartitions, message))
     }
 
     /// Deletes topics; when this answers, their files are gone.

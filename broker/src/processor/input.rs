@@ -23,7 +23,9 @@ pub(crate) enum ReadError {
     #[error(transparent)]
     Assembly(#[from] InputError),
     /// The operator, or retention: what comes next is gone.
-    #[error("offset {position} is gone, the input begins at {log_start}: reset the processor to go on from there")]
+    #[error(
+        "offset {position} is gone, the input begins at {log_start}: delete the processor and deploy it again to begin anew there"
+    )]
     Gone {
         /// The task's position.
         position: i64,

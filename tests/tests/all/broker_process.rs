@@ -67,6 +67,31 @@ impl Broker {
         }
     }
 
+    /// Starts `headwater broker` on its data and certificates, with the sample configuration and these (old, new) texts
+    /// replaced in it. `headwater dev` must have run on the data.
+    pub(crate) fn restart_with_configuration(&mut self, replacements: &[(&str, &str)]) {
+        assert!(self.child.is_none(), "the broker runs already");
+        let sample = self.command(&["broker", "--print-sample-config"]).output().unwrap().stdout;
+        let data = self.data().display().to_string();
+        let mut config = String::from_utf8(sample)
+            .unwrap()
+            .replace("data_dir = \"headwater-data\"", &format!("data_dir = {data:?}"))
+            .replace("\"tls/", &format!("\"{data}/tls/"))
+            .replace("127.0.0.1:9092", &format!("127.0.0.1:{}", self.port))
+            .replace("127.0.0.1:9644", "127.0.0.1:0");
+        for (old, new) in replacements {
+            assert!(config.contains(old), "the sample configuration has no {old:?}");
+            config = config.replace(old, new);
+        }
+        let path = self.scratch().join("broker.toml");
+        std::fs::write(&path, config).unwrap();
+        let log = std::fs::File::options().create(true).append(true).open(self.broker_log()).unwrap();
+        let mut command = Command::new(headwater_binary());
+        command.args(["broker", "--config"]).arg(path).stdin(Stdio::null());
+        self.child = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+        self.wait_until("it serves", || self.command(&["topic", "list"]).output().unwrap().status.success());
+    }
+
     /// The broker's data directory.
     pub(crate) fn data(&self) -> PathBuf {
         self.directory.path().join("data")

@@ -24,6 +24,8 @@ fn every_command_explains_itself_with_examples() {
         &["topic", "create"],
         &["topic", "list"],
         &["topic", "describe"],
+        &["topic", "alter"],
+        &["topic", "delete-records"],
         &["topic", "delete"],
         &["produce"],
         &["consume"],

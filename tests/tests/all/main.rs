@@ -10,4 +10,5 @@ mod documents;
 mod facts;
 mod one_build;
 mod processors;
+mod start_up;
 mod tidy;
