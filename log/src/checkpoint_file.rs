@@ -8,6 +8,7 @@ use crate::format::names::TEMPORARY_SUFFIX;
 use crate::limits;
 use crate::storage::{Open, Storage, StorageError};
 use bytes::Bytes;
+use headwater_mutants::{Mutant, lacks};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -20,9 +21,12 @@ pub fn write(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> Result<(), Sto
     let temporary = temporary_name(path);
     let file = storage.open(&temporary, Open::Create)?;
     file.write_at(0, &[bytes])?;
-    file.sync()?;
+    if !lacks(Mutant::CheckpointNotSynced) {
+        file.sync()?;
+    }
     storage.rename(&temporary, path)?;
     match path.parent() {
+        Some(_) if lacks(Mutant::RenameNotSynced) => Ok(()),
         Some(directory) => storage.sync_directory(directory),
         None => Ok(()),
     }

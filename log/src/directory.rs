@@ -7,6 +7,7 @@ use crate::format::points::{self, RecoveryPoint};
 use crate::health::DirectoryHealth;
 use crate::limits;
 use crate::storage::{self, Entry, EntryKind, Operation, Storage, StorageError, StorageLock};
+use headwater_mutants::{Mutant, lacks};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -255,6 +256,9 @@ impl DataDirectory {
     /// The error of a change to the disk. Anything but a full disk ends writing to the directory (LOG-7).
     pub(crate) fn failed(&self, error: StorageError) -> LogError {
         let is_sync = matches!(error.operation, Operation::Sync | Operation::SyncDirectory);
+        if is_sync && lacks(Mutant::FailedSyncRetried) {
+            return LogError::Storage(error);
+        }
         if error.is_full() && !is_sync { LogError::DiskFull(error) } else { self.inner.health.poison(&error) }
     }
 }

@@ -14,6 +14,7 @@ use crate::error::LogError;
 use crate::format::names;
 use crate::segment::Segment;
 use crate::shared::LogShared;
+use headwater_mutants::{Mutant, lacks};
 use std::sync::Arc;
 
 /// Where an append put its batches. They are with the operating system: they survive the death of this process (LOG-1),
@@ -116,7 +117,10 @@ impl FlushJob {
         shared.check_not_deleted()?;
         directory.health().check()?;
         for planned in &plan.segments {
-            planned.segment.file().sync().map_err(|error| directory.failed(error))?;
+            match planned.segment.file().sync() {
+                Err(_) if lacks(Mutant::FailedSyncIgnored) => {}
+                synced => synced.map_err(|error| directory.failed(error))?,
+            }
         }
         let mut names_synced = false;
         if let Some((version, bytes)) = &plan.epochs
@@ -128,10 +132,10 @@ impl FlushJob {
             state.epochs_version = *version;
             names_synced = true;
         }
-        if plan.names_made.is_some() && !names_synced {
+        if plan.names_made.is_some() && !names_synced && !lacks(Mutant::SegmentNameNotSynced) {
             directory.storage().sync_directory(&shared.path).map_err(|error| directory.failed(error))?;
         }
-        if plan.is_new { directory.sync_names() } else { Ok(()) }
+        if plan.is_new && !lacks(Mutant::PartitionNameNotSynced) { directory.sync_names() } else { Ok(()) }
     }
 }
 

@@ -19,6 +19,7 @@ use crate::reader::LogReader;
 use crate::segment::Segment;
 use crate::shared::LogShared;
 use bytes::Bytes;
+use headwater_mutants::{Mutant, lacks};
 use headwater_protocol::batch::{BatchError, BatchHeader};
 use headwater_protocol::ids::LeaderEpoch;
 use std::path::Path;
@@ -92,6 +93,9 @@ impl Log {
             }
         }
         self.shared.set_end_offset(last.next_offset());
+        if lacks(Mutant::PointAheadOfSync) {
+            self.shared.point.next_offset.store(last.next_offset(), Ordering::Release);
+        }
         debug_assert_eq!(segment.next_offset(), self.log_end_offset(), "the last segment ends where the log does");
         Ok(Position { base_offset, next_offset: last.next_offset() })
     }
@@ -176,7 +180,9 @@ impl Log {
         };
         let directory = &self.shared.directory;
         // A half batch below the log's end would be there for ever (LOG-7).
-        segment.undo_write().map_err(|error| directory.failed(error))?;
+        if !lacks(Mutant::HalfBatchStays) {
+            segment.undo_write().map_err(|error| directory.failed(error))?;
+        }
         Err(directory.failed(error))
     }
 
@@ -236,7 +242,8 @@ impl Log {
         self.names_synced = self.names_synced.max(plan.names_made.unwrap_or(0));
         self.epochs_synced = self.epochs_synced.max(plan.epochs.map_or(0, |(version, _)| version));
         self.is_new = self.is_new && !plan.is_new;
-        self.durable_offset = self.durable_offset.max(plan.next_offset);
+        let covered = if lacks(Mutant::FlushCoversLater) { self.log_end_offset() } else { plan.next_offset };
+        self.durable_offset = self.durable_offset.max(covered);
         self.shared.point.next_offset.store(self.durable_offset, Ordering::Release);
         Ok(self.durable())
     }

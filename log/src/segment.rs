@@ -7,6 +7,7 @@ use crate::format::names;
 use crate::limits;
 use crate::storage::{Open, Storage, StorageError, StorageFile};
 use crate::walk::{Stop, Walk, Walked};
+use headwater_mutants::{Mutant, lacks};
 use headwater_protocol::batch::{BatchHeader, RecordBatch};
 use parking_lot::RwLock;
 use std::path::{Path, PathBuf};
@@ -345,6 +346,7 @@ pub(crate) fn scan(
         };
         match RecordBatch::decode(walked.bytes()) {
             Ok(batch) => visit(&batch),
+            Err(_) if lacks(Mutant::CrcSkippedAtRecovery) => {}
             Err(error) => {
                 scan.fault = Some((walked.position, error.to_string()));
                 return Ok(scan);

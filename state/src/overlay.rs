@@ -7,6 +7,7 @@ mod tests;
 use crate::limits::{KEY_BYTES_MAX, STEP_CHANGE_BYTES_MAX, UNCOMMITTED_STEPS_MAX, VALUE_BYTES_MAX};
 use crate::{ChangelogPosition, Found, Scan, StateChanges, StateError, StateStore, StoreNumber, Visit, entry_bytes};
 use bytes::Bytes;
+use headwater_mutants::{Mutant, lacks};
 use merge::LayerMerge;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -337,6 +338,10 @@ impl<S: StateStore> Overlay<S> {
     pub fn settle(&mut self, position: ChangelogPosition) -> Result<(), OverlayError> {
         match self.layers.front() {
             Some(oldest) if oldest.step < position.step => Err(self.out_of_order(position.step, "settled")),
+            Some(oldest) if oldest.step == position.step && lacks(Mutant::ChangesApartFromPosition) => {
+                self.layers.pop_front();
+                Ok(self.store.apply(&StateChanges::new(), position)?)
+            }
             Some(oldest) if oldest.step == position.step => {
                 self.store.apply(&oldest.changes, position)?;
                 self.layers.pop_front();

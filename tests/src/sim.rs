@@ -14,6 +14,8 @@ pub mod checker;
 pub mod clock;
 pub mod guest;
 pub mod history;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod network;
 pub mod node;
 pub mod rng;

@@ -6,6 +6,9 @@ use crate::setup::Permission;
 use crate::workspace::{cargo, root, target_directory};
 use std::path::Path;
 
+/// What is compiled into the product for the end-to-end tests and the simulator alone.
+pub(crate) const TEST_FEATURES: &str = "fail-points,mutants";
+
 /// Runs all tests, or those whose names contain `filter`.
 pub(crate) fn run_all(permission: Permission, filter: Option<&str>) -> Result<()> {
     let components = modules::build_all(permission)?;
@@ -20,8 +23,8 @@ pub(crate) fn run_all(permission: Permission, filter: Option<&str>) -> Result<()
             .args(["test", "--workspace"])
             .args(&filter),
     )?;
-    // One integration-test binary, with fail points compiled in.
-    run_cargo_test(&["--package", "headwater-tests", "--features", "fail-points"], &filter, &components)
+    // One integration-test binary, with fail points and mutants compiled in.
+    run_cargo_test(&["--package", "headwater-tests", "--features", TEST_FEATURES], &filter, &components)
 }
 
 fn run_cargo_test(selection: &[&str], filter: &[&str], components: &Path) -> Result<()> {

@@ -7,6 +7,7 @@ use headwater_core::cluster::{
     ApplyError, ClusterImage, MetadataIndex, MetadataLog, MetadataRecord, ProposeError, RecordError,
 };
 use headwater_log::{DataDirectory, Log, LogConfig, LogError};
+use headwater_mutants::{Mutant, lacks};
 use headwater_protocol::batch::{
     BatchBuilder, BatchError, BatchLimits, Compression, ProducerStamp, RecordBatch, stamp,
 };
@@ -88,7 +89,9 @@ impl SyncedMetadataLog {
         stamp(&mut batch, self.next_offset, LeaderEpoch(0));
         let position = self.log.append(batch.freeze()).map_err(unknown)?;
         self.next_offset = position.next_offset;
-        self.log.flush().map_err(unknown)?;
+        if !lacks(Mutant::MetadataBeforeSync) {
+            self.log.flush().map_err(unknown)?;
+        }
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use crate::partition::PartitionView;
 use headwater_core::task::commit::InputRange;
 use headwater_log::LogError;
+use headwater_mutants::{Mutant, lacks};
 use headwater_protocol::batch::{BatchError, BatchLimits, RecordBatch};
 use headwater_protocol::ids::LeaderEpoch;
 use headwater_wasm_host::{InputAssembly, InputError};
@@ -47,7 +48,8 @@ impl StepInput {
     pub(crate) fn read(&mut self, view: &PartitionView, position: i64, records_max: usize) -> Result<bool, ReadError> {
         self.assembly.clear();
         self.range = None;
-        let high_watermark = view.high_watermark();
+        let above = lacks(Mutant::InputAboveHighWatermark);
+        let high_watermark = if above { view.reader().end_offset() } else { view.high_watermark() };
         if position >= high_watermark {
             return Ok(false);
         }
@@ -55,7 +57,7 @@ impl StepInput {
         if position < log_start {
             return Err(ReadError::Gone { position, log_start });
         }
-        let mut bytes = view.read_committed(position, STEP_BYTES_MAX)?;
+        let mut bytes = view.reader().read(position, high_watermark, STEP_BYTES_MAX)?;
         let (mut to, mut leader_epoch) = (position, LeaderEpoch(0));
         while self.assembly.len() < records_max
             && let Some(batch) = RecordBatch::split_first(&mut bytes)?

@@ -4,6 +4,7 @@ use super::sequence::advance;
 use super::{ProducerRefusal, Verdict};
 use crate::invariant::{Violation, holds};
 use crate::limits::BATCHES_PER_PRODUCER;
+use headwater_mutants::{Mutant, lacks};
 use headwater_protocol::batch::BatchHeader;
 
 /// One remembered batch.
@@ -80,15 +81,20 @@ impl ClientEntry {
         let got = header.base_sequence;
         let producer = header.producer_id;
         if header.producer_epoch < self.epoch {
+            if lacks(Mutant::OlderEpochAccepted) {
+                return Verdict::Append;
+            }
             let (current, got) = (self.epoch, header.producer_epoch);
             return Verdict::Refuse(ProducerRefusal::InvalidEpoch { producer, current, got });
         }
         let expected = if header.producer_epoch > self.epoch { 0 } else { self.last().next_sequence() };
-        if got == expected {
+        if got == expected || (got > expected && lacks(Mutant::SequenceGapAccepted)) {
             return Verdict::Append;
         }
-        let original = self.seen().iter().find(|batch| batch.is_retried_by(header));
+        let forgotten = if lacks(Mutant::OneBatchRemembered) { self.seen().len() - 1 } else { 0 };
+        let original = self.seen().iter().skip(forgotten).find(|batch| batch.is_retried_by(header));
         match original {
+            Some(_) if lacks(Mutant::RetryAppended) => Verdict::Append,
             Some(batch) if header.producer_epoch == self.epoch => {
                 Verdict::Duplicate { base_offset: batch.base_offset, next_offset: batch.next_offset() }
             }

@@ -2,6 +2,7 @@
 
 use super::sequence::{advance, distance, epoch_is_older, low_bits, low_epoch, number_near};
 use super::{PartitionKind, ProducerRefusal, Verdict, refuse};
+use headwater_mutants::{Mutant, lacks};
 use headwater_protocol::batch::BatchHeader;
 use headwater_protocol::ids::{LeaderEpoch, TaskProducer};
 
@@ -120,12 +121,12 @@ pub(super) fn check_output(
     }
     // Rule 3: a newer generation begins anew (STEP-16).
     let Some(entry) = entry.filter(|entry| entry.generation == sender.generation) else {
-        let begins = sender.number == 0;
+        let begins = sender.number == 0 || lacks(Mutant::UnknownTaskAccepted);
         return if begins { Verdict::Append } else { Verdict::Refuse(ProducerRefusal::Expect { number: 0 }) };
     };
     // Rule 4: compared as numbers, not by batch. All numbers up to the last lie below the end of the last batch.
     let last = last_number(PartitionKind::Records, header);
-    if distance(last, entry.last) <= 0 {
+    if distance(last, entry.last) <= 0 && (last == entry.last || !lacks(Mutant::LastBatchOnly)) {
         return Verdict::Duplicate { base_offset: entry.base_offset, next_offset: entry.next_offset() };
     }
     // Rules 5 and 6: neither a gap nor an overlap.
@@ -156,6 +157,7 @@ pub(super) fn check_commit(
         return entry.fenced();
     }
     match entry.filter(|entry| entry.generation == sender.generation) {
+        Some(_) if lacks(Mutant::CommitOutOfTurn) => Verdict::Append,
         Some(entry) => next_or_expect(entry, sender.number),
         None if sender.number == 0 => Verdict::Append,
         None => Verdict::Refuse(ProducerRefusal::Expect { number: 0 }),
@@ -164,7 +166,8 @@ pub(super) fn check_commit(
 
 fn next_or_expect(entry: &TaskEntry, number: u64) -> Verdict {
     let expected = advance(entry.last, 1);
-    if low_bits(number) == expected {
+    let early = distance(low_bits(number), expected) > 0;
+    if low_bits(number) == expected || (early && lacks(Mutant::OutputGapAccepted)) {
         Verdict::Append
     } else {
         Verdict::Refuse(ProducerRefusal::Expect { number: number_near(number, expected) })

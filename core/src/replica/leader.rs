@@ -8,7 +8,8 @@ use super::{
 };
 use crate::cluster::Durability;
 use crate::limits;
-use crate::producer::{Producers, StagedProducers, Verdict};
+use crate::producer::{PartitionKind, Producers, StagedProducers, Verdict};
+use headwater_mutants::{Mutant, lacks};
 use headwater_protocol::batch::BatchHeader;
 use headwater_protocol::ids::{BrokerId, LeaderEpoch, ProcessorNumber};
 use std::collections::VecDeque;
@@ -78,6 +79,12 @@ impl Leader {
         if !progress.contains(config.local) {
             return Err(InvalidRecovery::NotInSync(config.local));
         }
+        let forgets = lacks(Mutant::DedupeForgotten) || lacks(Mutant::UnknownTaskAccepted);
+        let producers = if forgets && producers.kind() == PartitionKind::Records {
+            Producers::new(producers.kind())
+        } else {
+            producers
+        };
         let mut leader = Self {
             local: config.local,
             leader_epoch: config.leader_epoch,
@@ -162,6 +169,10 @@ impl Leader {
         }
         match self.producers.check(proposal.admission, &proposal.header, self.leader_epoch) {
             Verdict::Append => self.begin_append(proposal, condition),
+            Verdict::Duplicate { base_offset, .. } if lacks(Mutant::DuplicateAnsweredAtOnce) => {
+                self.reply(proposal.token, Outcome::Duplicate { base_offset });
+                Ok(())
+            }
             Verdict::Duplicate { base_offset, next_offset } => {
                 self.wait(condition, next_offset, proposal.token, Outcome::Duplicate { base_offset });
                 Ok(())
@@ -222,6 +233,9 @@ impl Leader {
         assert_eq!(self.log_end, next_offset, "the log ends where a batch that was assigned ends");
         self.want_flush();
         self.release(Condition::Written);
+        if lacks(Mutant::ServeAboveHighWatermark) {
+            self.commands.push_back(Command::HighWatermark(self.log_end));
+        }
         self.advance();
         self.go_on_trimming();
     }
@@ -240,7 +254,9 @@ impl Leader {
         self.on_their_way.clear();
         self.on_their_way_bytes = 0;
         self.assigned_end = self.log_end;
-        self.producers.roll_back();
+        if !lacks(Mutant::StagedKept) {
+            self.producers.roll_back();
+        }
         let is_append =
             |command: &Command| matches!(command, Command::Append { .. } | Command::AppendCheckpoint { .. });
         self.commands.retain(|command| !is_append(command));
@@ -302,8 +318,8 @@ impl Leader {
     /// One past the last offset that this replica holds as durably as the topic asks (LOG-1).
     pub(super) fn held(&self) -> i64 {
         match self.durability {
-            Durability::Fsync => self.durable_end.max(self.held_by_os),
-            Durability::Os => self.log_end,
+            Durability::Fsync if !lacks(Mutant::AcknowledgeBeforeFlush) => self.durable_end.max(self.held_by_os),
+            Durability::Fsync | Durability::Os => self.log_end,
         }
     }
 
@@ -315,7 +331,8 @@ impl Leader {
         };
         assert!(committed <= self.log_end, "what is committed is in the leader's log");
         self.high_watermark = committed;
-        self.commands.push_back(Command::HighWatermark(committed));
+        let shown = if lacks(Mutant::ServeAboveHighWatermark) { self.log_end } else { committed };
+        self.commands.push_back(Command::HighWatermark(shown));
         self.release(Condition::Committed);
     }
 

@@ -3,6 +3,7 @@
 use super::{Outcome, ReplyToken};
 use crate::cluster::Durability;
 use crate::producer::Admission;
+use headwater_mutants::{Mutant, lacks};
 use headwater_protocol::messages::records::Acks;
 use std::collections::VecDeque;
 
@@ -22,6 +23,8 @@ impl Condition {
     /// true of what is below the high watermark, whatever `acks` says.
     pub(super) fn of(acks: Acks, admission: Admission, durability: Durability) -> Self {
         match (admission, acks, durability) {
+            (Admission::TaskOutput { .. }, _, _) if lacks(Mutant::TaskReplyOnAppend) => Self::Written,
+            (Admission::Client, Acks::Leader, _) if lacks(Mutant::LeaderAckBeforeFlush) => Self::Written,
             (Admission::TaskOutput { .. } | Admission::TaskCommit { .. }, _, _) | (_, Acks::All, _) => Self::Committed,
             (_, Acks::Leader, Durability::Fsync) => Self::Durable,
             (_, Acks::Leader, Durability::Os) | (_, Acks::None, _) => Self::Written,

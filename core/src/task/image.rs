@@ -3,6 +3,7 @@
 use super::commit::{Commit, InputPosition, OutboxBatch, Revision};
 use super::timers::Timers;
 use bytes::Bytes;
+use headwater_mutants::{Mutant, lacks};
 use headwater_protocol::ids::{LeaderEpoch, ProcessorNumber, TaskProducer, TopicPartition};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -169,7 +170,8 @@ impl TaskImage {
         for change in commit.timers() {
             self.timers.apply(change);
         }
-        while self.outbox.pop_front_if(|(of_step, _)| *of_step < step.floor).is_some() {}
+        let kept_from = if lacks(Mutant::OutboxTrimmed) { step.floor + 1 } else { step.floor };
+        while self.outbox.pop_front_if(|(of_step, _)| *of_step < kept_from).is_some() {}
         if step.floor <= step.step && !commit.outbox().is_empty() {
             self.outbox.push_back((step.step, kept(commit)));
         }

@@ -5,6 +5,7 @@ use super::image::TaskImage;
 use super::machine::{Task, TaskConfig};
 use super::output::{OutputQueue, Queued};
 use super::window::Window;
+use headwater_mutants::{Mutant, lacks};
 use headwater_protocol::ids::{LeaderEpoch, TaskProducer, TopicPartition};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -90,7 +91,7 @@ impl Task {
             recorded_floor: image.floor,
             durable_floor: image.durable_floor,
             pending: image.pending,
-            high_watermark: image.high_watermark,
+            high_watermark: if lacks(Mutant::TrustInheritedTail) { log_end } else { image.high_watermark },
             positions: image.positions,
             stream_time: image.stream_time,
             timestamp: image.timestamp,
@@ -110,9 +111,16 @@ impl Task {
 /// Queues everything from floor to tip (STEP-14): the step window, and each output partition's batches.
 fn inherited(image: &mut TaskImage, next_step: u64) -> (Window, BTreeMap<TopicPartition, OutputQueue>) {
     let floor = image.floor.min(next_step);
+    image.outbox.retain(|(step, _)| match *step {
+        _ if lacks(Mutant::ReplayNothing) => false,
+        step => step + 1 == next_step || !lacks(Mutant::ReplayLastStepOnly),
+    });
     let mut window = Window::new(floor);
     // What is queued of a partition begins where its acknowledged numbers end.
     let mut acknowledged = image.numbers.clone();
+    if lacks(Mutant::NumbersRestart) {
+        acknowledged.values_mut().for_each(|number| *number = 0);
+    }
     for batch in image.outbox.iter().rev().flat_map(|(_, batches)| batches.iter().rev()) {
         acknowledged.insert(batch.output, batch.first);
     }

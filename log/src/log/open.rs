@@ -13,6 +13,7 @@ use crate::recovery::{self, Cut, Loss, Piece, Scan, ScannedSegment, UnscannedSeg
 use crate::segment::{self, Segment, SegmentScan};
 use crate::shared::LogShared;
 use crate::storage::{EntryKind, Open, Storage, StorageError, StorageFile};
+use headwater_mutants::{Mutant, lacks};
 use headwater_protocol::batch::RecordBatch;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -223,6 +224,7 @@ fn scan_segments(
 ) -> Result<Scanned, LogError> {
     // A log whose first segment is lost must not begin later and call what is left the whole of it.
     let mut expected = files.segments.keys().next().map(|first| scan.start_offset.min(*first));
+    expected = expected.filter(|_| !lacks(Mutant::LogBeginsLater));
     let mut scanned =
         Scanned { scan, segments: Vec::new(), epochs: LeaderEpochs::default(), first_timestamp: None, batches: 0 };
     let (mut is_faulty, start_offset) = (false, scanned.scan.start_offset);
@@ -273,7 +275,7 @@ fn scan_segments(
 fn write_again(directory: &DataDirectory, scanned: &Scanned) -> Result<(), LogError> {
     let recovery_point = scanned.scan.recovery_point;
     for (base_offset, file, found) in &scanned.segments {
-        if found.next_offset <= recovery_point {
+        if found.next_offset <= recovery_point || lacks(Mutant::NotWrittenAgain) {
             continue;
         }
         let good_bytes = found.index.covered_bytes();

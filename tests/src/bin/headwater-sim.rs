@@ -1,6 +1,7 @@
 //! Runs the simulator: see `docs/simulation.md`.
 
 use clap::Parser;
+use headwater_mutants::Mutant;
 use headwater_tests::sim::campaign::{Campaign, Summary};
 use headwater_tests::sim::run::{Options, Outcome, run};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -18,13 +19,18 @@ use std::time::{Duration, Instant};
   cargo xtask sim --seeds 100000 --minutes 10    as many as ten minutes allow
   cargo xtask sim --seed 17                      one seed, every event printed
   cargo xtask sim --seeds 50 --from 4000         seeds 4000 to 4049
+  cargo xtask sim --mutants                      every rule left out once: who notices, at which seed
+  cargo xtask sim --mutant replay-nothing --seed 17      one of them, one seed, every event printed
 
 Exit codes: 0 all hold, 1 a seed fails, 2 the command line is wrong.
 docs/simulation.md says how to read what is printed."
 )]
 struct Arguments {
-    /// How many seeds to run.
-    #[arg(long, value_name = "N", value_parser = seeds, required_unless_present = "seed", conflicts_with = "seed")]
+    /// How many seeds to run; with --mutants, within how many each must be caught.
+    #[arg(
+        long, value_name = "N", value_parser = seeds,
+        required_unless_present_any = ["seed", "mutants"], conflicts_with = "seed"
+    )]
     seeds: Option<u64>,
     /// The first of them.
     #[arg(long, value_name = "SEED", default_value = "0", value_parser = seed, conflicts_with = "seed")]
@@ -47,6 +53,22 @@ struct Arguments {
     /// Go on after a seed that fails, and report all that do.
     #[arg(long, conflicts_with = "seed")]
     keep_going: bool,
+    /// Leave one rule out: the seed must fail (docs/mutants.md names them).
+    #[arg(long, value_name = "NAME", value_parser = mutant)]
+    mutant: Option<Mutant>,
+    /// Leave out every rule, one at a time, and print who notices.
+    #[arg(long, conflicts_with_all = ["seed", "from", "mutant", "minutes", "keep_going"])]
+    mutants: bool,
+}
+
+#[cfg(feature = "mutants")]
+fn mutant(name: &str) -> Result<Mutant, String> {
+    Mutant::named(name)
+}
+
+#[cfg(not(feature = "mutants"))]
+fn mutant(_name: &str) -> Result<Mutant, String> {
+    Err("this simulator is built without mutants: run it by `cargo xtask sim`".to_owned())
 }
 
 fn seed(text: &str) -> Result<u64, String> {
@@ -71,13 +93,44 @@ fn main() -> ExitCode {
     }
     match arguments.seed {
         Some(seed) => replay(seed, &arguments),
+        None if arguments.mutants => hunt(&arguments),
         None => campaign(&arguments),
     }
 }
 
+impl Arguments {
+    fn options(&self) -> Options {
+        Options {
+            #[cfg(feature = "mutants")]
+            mutant: self.mutant,
+            keeps_history: self.output.is_some(),
+            ..Options::default()
+        }
+    }
+
+    fn threads(&self) -> usize {
+        self.threads.map_or_else(|| Campaign::new(0, 1).threads, usize::from)
+    }
+}
+
+#[cfg(feature = "mutants")]
+fn hunt(arguments: &Arguments) -> ExitCode {
+    use headwater_tests::sim::mutants;
+    let seeds = arguments.seeds.unwrap_or(mutants::SEEDS_MAX);
+    let hunted = mutants::hunt(Mutant::ALL, seeds, arguments.threads(), &|hunted| println!("{hunted}"));
+    let caught = hunted.iter().filter(|hunted| hunted.caught.is_some()).count();
+    println!("{caught} of {} mutants are caught within {seeds} seeds", hunted.len());
+    if caught == hunted.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(not(feature = "mutants"))]
+fn hunt(_arguments: &Arguments) -> ExitCode {
+    eprintln!("error: this simulator is built without mutants: run it by `cargo xtask sim`");
+    ExitCode::from(2)
+}
+
 fn replay(seed: u64, arguments: &Arguments) -> ExitCode {
-    let keeps_history = arguments.output.is_some();
-    let outcome = run(seed, Options { prints: !arguments.quiet, kept: 0, keeps_history });
+    let outcome = run(seed, Options { prints: !arguments.quiet, ..arguments.options() });
     println!("seed {seed}: hash {:016x}, {} events", outcome.hash, outcome.events);
     match write_history(arguments.output.as_deref(), &outcome) {
         Ok(()) => report(&outcome),
@@ -91,10 +144,10 @@ fn replay(seed: u64, arguments: &Arguments) -> ExitCode {
 fn campaign(arguments: &Arguments) -> ExitCode {
     let seeds = arguments.seeds.unwrap_or(1);
     let mut campaign = Campaign::new(arguments.from, seeds);
-    campaign.threads = arguments.threads.map_or(campaign.threads, usize::from);
+    campaign.threads = arguments.threads();
+    campaign.options = arguments.options();
     campaign.until = arguments.minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
     campaign.goes_on = arguments.keep_going;
-    campaign.keeps_history = arguments.output.is_some();
     // Draws nothing when standard error is no terminal.
     let bar = ProgressBar::new(seeds);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds {per_sec} {eta} {msg}") {

@@ -22,8 +22,8 @@ pub struct Campaign {
     pub until: Option<Instant>,
     /// Go on after a seed that fails.
     pub goes_on: bool,
-    /// Have every outcome come with its history.
-    pub keeps_history: bool,
+    /// What the runs are told beside their seeds.
+    pub options: Options,
 }
 
 /// What a campaign adds up to.
@@ -52,7 +52,7 @@ impl Campaign {
     #[must_use]
     pub fn new(from: u64, seeds: u64) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { from, seeds, threads, until: None, goes_on: false, keeps_history: false }
+        Self { from, seeds, threads, until: None, goes_on: false, options: Options::default() }
     }
 
     /// Runs them; `watch` is told each outcome, in no particular order.
@@ -67,16 +67,12 @@ impl Campaign {
                     break;
                 }
                 let begin = Instant::now();
-                let mut outcome = run(
-                    self.from.wrapping_add(place),
-                    Options { keeps_history: self.keeps_history, ..Options::default() },
-                );
+                let mut outcome = run(self.from.wrapping_add(place), self.options);
                 let busy = begin.elapsed();
                 if outcome.violation.is_some() {
                     stopped.fetch_or(!self.goes_on, Ordering::Relaxed);
                     // Once more, to have the lines: formatting them all for nothing takes most of a run's time.
-                    let options = Options { kept: REPORT_LINES, prints: false, keeps_history: self.keeps_history };
-                    outcome = run(outcome.seed, options);
+                    outcome = run(outcome.seed, Options { kept: REPORT_LINES, ..self.options });
                 }
                 watch(&outcome);
                 let mut summary = summary.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -167,7 +167,9 @@ fn check_store(key: (u32, u32), task: &SimTask, state: &BTreeMap<Vec<u8>, Vec<u8
 /// STEP-4, STEP-13: the store is never ahead of the changelog's high watermark; the protocol's own invariants hold.
 pub(super) fn check_task_state(key: (u32, u32), task: &SimTask) -> Result<(), Violation> {
     let Some(protocol) = task.driver.protocol() else { return Ok(()) };
-    protocol.invariants().map_err(|violation| Violation::new("steps", format!("task {key:?}: {violation}")))?;
+    if super::looks_inside() {
+        protocol.invariants().map_err(|violation| Violation::new("steps", format!("task {key:?}: {violation}")))?;
+    }
     let Some(host) = task.driver.host() else { return Ok(()) };
     let position = host.lock().overlay().store().position();
     let high_watermark = task.changelog_high_watermark();
