@@ -69,6 +69,8 @@ mutants! {
         "a flush vouches for what was appended while it ran";
     CrcSkippedAtRecovery, "LOG-2", "crc-skipped-at-recovery",
         "recovery takes a batch whose CRC is wrong";
+    CrcSkippedOnRead, "LOG-3", "crc-skipped-on-read",
+        "readers are given a batch whose CRC is wrong";
     LogBeginsLater, "LOG-2", "log-begins-later",
         "a log whose first segment is lost begins with the second";
     PointAheadOfSync, "LOG-3", "point-ahead-of-sync",
@@ -89,6 +91,8 @@ mutants! {
         "after a restart what may not be synced is synced, and not written again";
     HalfBatchStays, "LOG-7", "half-batch-stays",
         "what a failed write left behind is not cut off";
+    CutNotSynced, "LOG-7", "cut-not-synced",
+        "what a failed write left behind is cut off, and that is not synced";
     RetryAppended, "IDP-2", "retry-appended",
         "a retry of a remembered batch is appended";
     OneBatchRemembered, "IDP-2", "one-batch-remembered",

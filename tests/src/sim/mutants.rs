@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Within so many seeds, from 0 on, each mutant must be caught.
-pub const SEEDS_MAX: u64 = 300;
+pub const SEEDS_MAX: u64 = 1000;
 
 /// What became of a mutant.
 #[derive(Clone, Debug)]
@@ -51,5 +51,53 @@ impl std::fmt::Display for Hunted {
             Some((seed, violation)) => write!(f, "{name:<32} {rule:<8} seed {seed:<5} {violation}"),
             None => write!(f, "{name:<32} {rule:<8} NOT CAUGHT"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headwater_mutants::{chosen, lacks, without};
+
+    /// Mutant, rule and what it does instead, as docs/mutants.md has them.
+    fn documented() -> Vec<String> {
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/mutants.md"));
+        let page = page.unwrap_or_default();
+        let rows = page.lines().filter(|line| line.starts_with("| `"));
+        rows.map(|row| row.split(" | ").take(3).collect::<Vec<_>>().join(" | ")).collect()
+    }
+
+    #[test]
+    fn the_page_names_every_mutant() {
+        let row = |mutant: &Mutant| format!("| `{}` | {} | {}", mutant.name(), mutant.rule(), mutant.instead());
+        assert_eq!(documented(), Mutant::ALL.iter().map(row).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_rule_is_left_out_within_one_call_on_one_thread() {
+        let rule = Mutant::SendBeforeDurable;
+        let inside = || (lacks(rule), lacks(Mutant::ReplayNothing), std::thread::spawn(chosen).join().ok());
+        assert_eq!(without(Some(rule), inside), (true, false, Some(None)));
+        assert_eq!(chosen(), None);
+        assert!(std::panic::catch_unwind(|| without(Some(rule), || std::panic::resume_unwind(Box::new(0)))).is_err());
+        assert_eq!(chosen(), None, "not after a panic either");
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_all_names() {
+        for mutant in Mutant::ALL {
+            assert_eq!(Mutant::named(mutant.name()), Ok(*mutant));
+        }
+        let error = Mutant::named("no-crc").unwrap_err();
+        assert!(error.contains("\"no-crc\"") && error.contains("replay-nothing"), "{error}");
+    }
+
+    // The gate: what nobody notices, nothing protects.
+    #[test]
+    fn every_mutant_is_caught() {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let hunted = hunt(Mutant::ALL, SEEDS_MAX, threads, &|hunted| println!("{hunted}"));
+        let missed: Vec<&str> = hunted.iter().filter(|it| it.caught.is_none()).map(|it| it.mutant.name()).collect();
+        assert!(missed.is_empty(), "not noticed within {SEEDS_MAX} seeds: {}", missed.join(", "));
     }
 }

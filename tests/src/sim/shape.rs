@@ -31,6 +31,8 @@ pub struct Faults {
     pub write_back: u64,
     /// Some call to the disk fails.
     pub failed_call: u64,
+    /// One write to some partition's log finds no room.
+    pub full_write: u64,
     /// A bit rots in a batch that was synced.
     pub rot: u64,
     /// A partition's directory comes back as it once was, or empty.
@@ -107,6 +109,7 @@ impl Shape {
             trap: on(rng, 60),
             write_back: on(rng, 120),
             failed_call: on(rng, 10),
+            full_write: on(rng, 120),
             rot: rare(rng, 6),
             old_directory: rare(rng, 8),
             half_open: on(rng, 10),

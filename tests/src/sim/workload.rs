@@ -7,7 +7,7 @@ pub mod producer;
 use super::network::StreamId;
 use super::node::{Request, Response};
 use super::rng::Rng;
-use headwater_protocol::ids::TopicPartition;
+use headwater_protocol::ids::{TopicId, TopicPartition};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ pub enum Fact {
     Acknowledged { number: u64, id: TopicPartition, offset: i64 },
     /// It failed; it may be there all the same.
     Failed { number: u64 },
+    /// The broker took its batch for one out of turn, for good.
+    OutOfTurn { number: u64, topic: TopicId },
     /// Batches were received in answer to a fetch.
     Received { id: TopicPartition, offset: i64, batches: bytes::Bytes, high_watermark: i64 },
     /// The next fetch of this partition begins somewhere else.

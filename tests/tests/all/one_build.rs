@@ -33,7 +33,7 @@ fn the_product_and_its_tests_share_every_third_party_crate() {
     let product = features(&["--package", "headwater-cli", "--edges", "normal,build"]);
     let others = [
         features(&["--workspace", "--exclude", "headwater-tests", "--edges", "normal,build,dev"]),
-        features(&["--package", "headwater-tests", "--features", "fail-points", "--edges", "normal,build,dev"]),
+        features(&["--package", "headwater-tests", "--features", "fail-points,mutants", "--edges", "normal,build,dev"]),
         features(&["--package", "headwater-tests", "--edges", "normal,build"]),
     ];
     for other in others {

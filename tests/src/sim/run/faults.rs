@@ -2,6 +2,7 @@
 
 use super::{Dark, Event, World};
 use crate::sim::checker::Violation;
+use crate::sim::node::LOGS;
 use crate::sim::trace::Who;
 use headwater_log::storage::Operation;
 use headwater_log::storage::memory::{Fault, FaultKind as DiskFault, Survivors};
@@ -42,6 +43,8 @@ pub enum FaultKind {
     WriteBack,
     /// Some call to the disk fails.
     FailedCall,
+    /// One write to some partition's log finds no room.
+    FullWrite,
     /// A bit rots.
     Rot,
     /// A partition's directory comes back as it once was, or empty.
@@ -52,7 +55,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All that are drawn.
-    const DRAWN: [Self; 16] = [
+    const DRAWN: [Self; 17] = [
         Self::Kill,
         Self::PowerCut,
         Self::TornCall,
@@ -66,6 +69,7 @@ impl FaultKind {
         Self::Trap,
         Self::WriteBack,
         Self::FailedCall,
+        Self::FullWrite,
         Self::Rot,
         Self::OldDirectory,
         Self::HalfOpen,
@@ -89,6 +93,7 @@ impl FaultKind {
             Self::Trap => "trap",
             Self::WriteBack => "write-back",
             Self::FailedCall => "failed-call",
+            Self::FullWrite => "full-write",
             Self::Rot => "rot",
             Self::OldDirectory => "old-directory",
             Self::HalfOpen => "half-open",
@@ -111,6 +116,7 @@ impl FaultKind {
             Self::Trap => faults.trap,
             Self::WriteBack => faults.write_back,
             Self::FailedCall => faults.failed_call,
+            Self::FullWrite => faults.full_write,
             Self::Rot => faults.rot,
             Self::OldDirectory => faults.old_directory,
             Self::HalfOpen => faults.half_open,
@@ -158,6 +164,13 @@ impl World {
                 let kind = if self.rng.per_mille(800) { DiskFault::InputOutput } else { DiskFault::Full };
                 let fault = Fault::new(operation, "", kind).times(1);
                 let fault = if self.rng.per_mille(500) { fault.with_sectors_kept(self.rng.draw()) } else { fault };
+                self.nodes[number].disk.inject(fault);
+            }
+            FaultKind::FullWrite => {
+                let place = format!("{LOGS}/7070");
+                let fault = Fault::new(Operation::Write, &place, DiskFault::Full).times(1);
+                let writes = u32::try_from(self.rng.below(8)).unwrap_or(0);
+                let fault = fault.after(writes).with_bytes_written(self.rng.place(600));
                 self.nodes[number].disk.inject(fault);
             }
             FaultKind::FailedCall => {

@@ -164,7 +164,9 @@ impl World {
 
     /// A client notices that its connection is gone.
     pub(super) fn lost(&mut self, id: ConnectionId) -> Result<(), Violation> {
-        self.network.lose(&mut self.rng, id, self.now_us, self.shape.network_us * 4);
+        // A request that is late may outlive its batch's delivery time-out, and come after a new producer epoch began.
+        let lingers_us = self.shape.network_us * self.rng.pick(&[4, 4, 100]).unwrap_or(&4);
+        self.network.lose(&mut self.rng, id, self.now_us, lingers_us);
         let Some(client) = self.clients.iter().position(|seat| seat.connection == Some(id)) else { return Ok(()) };
         self.clients[client].connection = None;
         self.trace.note(self.now_us, Who::Client(client), "lost", &[id.cast_signed()]);
@@ -195,6 +197,14 @@ impl World {
                 self.trace.note(self.now_us, Who::Client(client), "failed", &[number.cast_signed()]);
                 self.history.settle(number, Sent::Unknown { at_us: self.now_us });
                 Ok(())
+            }
+            Fact::OutOfTurn { number, topic } => {
+                // Where acknowledged records may be lost, so may those before this one.
+                if self.os_topics.contains(&topic) {
+                    return Ok(());
+                }
+                let found = format!("#{number} of {topic} was refused as out of its producer's order (IDP-2)");
+                Err(Violation::new("order", found))
             }
             Fact::Received { id, offset, batches, high_watermark } => {
                 let records = served::check(id, offset, batches, high_watermark)?;

@@ -173,6 +173,9 @@ impl ProducerClient {
                     let id = TopicPartition { topic, partition: outcome.partition };
                     Fact::Acknowledged { number, id, offset }
                 }
+                (Err(ClientError::Api(error)), Some(topic)) if error.code == ErrorCode::OutOfOrderSequenceNumber => {
+                    Fact::OutOfTurn { number, topic }
+                }
                 _ => Fact::Failed { number },
             });
         }
