@@ -39,9 +39,12 @@ pub fn hunt(mutants: &[Mutant], seeds: u64, threads: usize, watch: &(dyn Fn(&Hun
     hunted
 }
 
+/// The first run that fails without the rule and holds with it.
 fn first_failure(mutant: Mutant, seeds: u64) -> Option<Outcome> {
     let options = Options { mutant: Some(mutant), ..Options::default() };
-    (0..seeds).map(|seed| run(seed, options)).find(|outcome| outcome.violation.is_some())
+    let fails =
+        |outcome: &Outcome| outcome.violation.is_some() && run(outcome.seed, Options::default()).violation.is_none();
+    (0..seeds).map(|seed| run(seed, options)).find(fails)
 }
 
 impl std::fmt::Display for Hunted {
