@@ -127,8 +127,6 @@ mutants! {
         "a task's batch is acknowledged once it is written";
     DuplicateAnsweredAtOnce, "STEP-10", "duplicate-answered-at-once",
         "a duplicate is acknowledged whether or not it is durable";
-    ExpectCountsAsAcknowledged, "STEP-10", "expect-counts-as-acknowledged",
-        "what lies below an expected number counts as acknowledged";
     FloorCountsSends, "STEP-12", "floor-counts-sends",
         "the floor counts what was sent, not what was acknowledged";
     OutboxTrimmed, "STEP-12", "outbox-trimmed",

@@ -103,6 +103,8 @@ impl Arguments {
         Options {
             #[cfg(feature = "mutants")]
             mutant: self.mutant,
+            #[cfg(feature = "mutants")]
+            favours: self.mutant,
             keeps_history: self.output.is_some(),
             ..Options::default()
         }

@@ -1,6 +1,7 @@
 //! The checkers bite: each rule left out, and the seed at which that is seen. See `docs/mutants.md`.
 
 use super::run::{Options, Outcome, run};
+use super::shape::Shape;
 use headwater_mutants::Mutant;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,11 +40,37 @@ pub fn hunt(mutants: &[Mutant], seeds: u64, threads: usize, watch: &(dyn Fn(&Hun
     hunted
 }
 
+/// What a run is told that goes without a rule.
+#[must_use]
+pub fn options(mutant: Mutant) -> Options {
+    Options { mutant: Some(mutant), favours: Some(mutant), ..Options::default() }
+}
+
+/// The same shape with much of what a rule is about: rules about rare meetings of two faults need both.
+#[must_use]
+pub fn favour(mutant: Mutant, mut shape: Shape) -> Shape {
+    let faults = &mut shape.faults;
+    match mutant {
+        Mutant::CutNotSynced | Mutant::HalfBatchStays => {
+            (faults.full_write, faults.power_cut, shape.segment_bytes) = (120, 40, 1024);
+        }
+        Mutant::CommitOutOfTurn => {
+            (faults.full_write, faults.power_cut, shape.sync_us) = (240, 60, 20_000);
+            (shape.processors, shape.step_records, shape.records, shape.record_us) = (2, 1, 400, 5_000);
+        }
+        Mutant::OlderEpochAccepted => {
+            (faults.lost_connection, shape.network_us, shape.delivery_ms) = (120, 50_000, 800);
+        }
+        Mutant::InputAboveHighWatermark => (faults.power_cut, shape.processors) = (60, 2),
+        _ => {}
+    }
+    shape
+}
+
 /// The first run that fails without the rule and holds with it.
 fn first_failure(mutant: Mutant, seeds: u64) -> Option<Outcome> {
-    let options = Options { mutant: Some(mutant), ..Options::default() };
-    let fails =
-        |outcome: &Outcome| outcome.violation.is_some() && run(outcome.seed, Options::default()).violation.is_none();
+    let (options, whole) = (options(mutant), Options { mutant: None, ..options(mutant) });
+    let fails = |outcome: &Outcome| outcome.violation.is_some() && run(outcome.seed, whole).violation.is_none();
     (0..seeds).map(|seed| run(seed, options)).find(fails)
 }
 

@@ -49,6 +49,9 @@ pub struct Options {
     /// The rule that the product does without.
     #[cfg(feature = "mutants")]
     pub mutant: Option<headwater_mutants::Mutant>,
+    /// Have much of what this rule is about in the run.
+    #[cfg(feature = "mutants")]
+    pub favours: Option<headwater_mutants::Mutant>,
 }
 
 /// What became of a run.
@@ -210,6 +213,8 @@ fn looks_inside() -> bool {
 fn draw_and_run(seed: u64, options: Options) -> Outcome {
     let mut rng = Rng::new(seed);
     let shape = Shape::draw(&mut rng);
+    #[cfg(feature = "mutants")]
+    let shape = options.favours.map_or(shape.clone(), |mutant| super::mutants::favour(mutant, shape));
     run_shape(seed, shape, rng, options)
 }
 
