@@ -150,9 +150,7 @@ impl Segment {
 
     /// Cuts off what a failed write left behind.
     pub(crate) fn undo_write(&self) -> Result<(), StorageError> {
-        if !lacks(Mutant::CutNotSynced) {
-            self.cuts.fetch_add(1, Ordering::AcqRel);
-        }
+        self.cuts.fetch_add(1, Ordering::AcqRel);
         self.file.truncate(self.bytes())
     }
 

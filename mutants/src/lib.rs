@@ -91,8 +91,6 @@ mutants! {
         "after a restart what may not be synced is synced, and not written again";
     HalfBatchStays, "LOG-7", "half-batch-stays",
         "what a failed write left behind is not cut off";
-    CutNotSynced, "LOG-7", "cut-not-synced",
-        "what a failed write left behind is cut off, and that is not synced";
     RetryAppended, "IDP-2", "retry-appended",
         "a retry of a remembered batch is appended";
     OneBatchRemembered, "IDP-2", "one-batch-remembered",

@@ -50,8 +50,9 @@ pub fn options(mutant: Mutant) -> Options {
 #[must_use]
 pub fn favour(mutant: Mutant, mut shape: Shape) -> Shape {
     let faults = &mut shape.faults;
+    faults.full_write = 120;
     match mutant {
-        Mutant::CutNotSynced | Mutant::HalfBatchStays => {
+        Mutant::HalfBatchStays => {
             (faults.full_write, faults.power_cut, shape.segment_bytes) = (120, 40, 1024);
         }
         Mutant::CommitOutOfTurn => {
@@ -60,6 +61,7 @@ pub fn favour(mutant: Mutant, mut shape: Shape) -> Shape {
         }
         Mutant::OlderEpochAccepted => {
             (faults.lost_connection, shape.network_us, shape.delivery_ms) = (120, 50_000, 800);
+            shape.lingers = 100;
         }
         Mutant::InputAboveHighWatermark => (faults.power_cut, shape.processors) = (60, 2),
         _ => {}

@@ -31,7 +31,7 @@ pub struct Faults {
     pub write_back: u64,
     /// Some call to the disk fails.
     pub failed_call: u64,
-    /// One write to some partition's log finds no room.
+    /// One write to some partition's log finds no room. Only where a run is asked for it.
     pub full_write: u64,
     /// A bit rots in a batch that was synced.
     pub rot: u64,
@@ -86,6 +86,8 @@ pub struct Shape {
     pub wild_clocks: bool,
     /// Delivery time-out of the producers in ms.
     pub delivery_ms: u64,
+    /// How long a request may outlive its connection, in typical times of a message.
+    pub lingers: u64,
     /// The faults.
     pub faults: Faults,
 }
@@ -109,13 +111,14 @@ impl Shape {
             trap: on(rng, 60),
             write_back: on(rng, 120),
             failed_call: on(rng, 10),
-            full_write: on(rng, 120),
+            full_write: 0,
             rot: rare(rng, 6),
             old_directory: rare(rng, 8),
             half_open: on(rng, 10),
         };
         Self {
             nodes: 1,
+            lingers: 4,
             chaos_us: rng.between(5_000_000, 40_000_000),
             heal_us: 180_000_000,
             segment_bytes: *rng.pick(&[1024, 2048, 4096, 16_384, 1 << 20]).unwrap_or(&4096),

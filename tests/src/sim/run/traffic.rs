@@ -164,8 +164,7 @@ impl World {
 
     /// A client notices that its connection is gone.
     pub(super) fn lost(&mut self, id: ConnectionId) -> Result<(), Violation> {
-        // A request that is late may outlive its batch's delivery time-out, and come after a new producer epoch began.
-        let lingers_us = self.shape.network_us * self.rng.pick(&[4, 4, 100]).unwrap_or(&4);
+        let lingers_us = self.shape.network_us * self.shape.lingers;
         self.network.lose(&mut self.rng, id, self.now_us, lingers_us);
         let Some(client) = self.clients.iter().position(|seat| seat.connection == Some(id)) else { return Ok(()) };
         self.clients[client].connection = None;
