@@ -81,7 +81,8 @@ impl Api {
             return Ok(());
         }
         let message = format!(
-            "the broker would hold {partitions} partitions, its topics.partitions_max is {partitions_max}: delete topics, \
+            "the broker would hold {partitions} partitions, its topics.partitions_max is {partitions_max}: delete \
+             topics, \
              or raise it"
         );
         Err(ApiError::new(ErrorCode::InvalidPartitions, message))

@@ -25,7 +25,8 @@ pub(crate) enum ReadError {
     Assembly(#[from] InputError),
     /// The operator, or retention: what comes next is gone.
     #[error(
-        "offset {position} is gone, the input begins at {log_start}: delete the processor and deploy it again to begin anew there"
+        "offset {position} is gone, the input begins at {log_start}: delete the processor and deploy it \
+         again to begin anew there"
     )]
     Gone {
         /// The task's position.
