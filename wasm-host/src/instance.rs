@@ -248,7 +248,7 @@ impl ProcessorInstance {
         if self.stop.load(Ordering::Relaxed) {
             return Err(GuestFailure::Stopped.into());
         }
-        live.begin(self.limits.cpu_budget(records));
+        live.begin(self.limits.cpu_budget(records), self.limits.fuel_budget(records))?;
         let before = thread_cpu_time();
         let result = function(&mut live);
         self.cpu += thread_cpu_time().saturating_sub(before);
@@ -278,7 +278,7 @@ impl ProcessorInstance {
         host: &Arc<Mutex<dyn ProcessorHost>>,
     ) -> Result<Live, CallError> {
         if let Some(prepared) = module.pooled() {
-            let mut store = self.store(prepared, log_level, host);
+            let mut store = self.store(prepared, log_level, host)?;
             match prepared.instantiate(&mut store) {
                 Ok(instance) => return Live::new(store, &instance),
                 Err(error) if error.is::<PoolConcurrencyLimitError>() => {}
@@ -286,7 +286,7 @@ impl ProcessorInstance {
             }
         }
         let prepared = module.on_demand()?;
-        let mut store = self.store(&prepared, log_level, host);
+        let mut store = self.store(&prepared, log_level, host)?;
         match prepared.instantiate(&mut store) {
             Ok(instance) => Live::new(store, &instance),
             Err(error) => Err(explain_start(&error, store.data())),
@@ -298,7 +298,7 @@ impl ProcessorInstance {
         prepared: &InstancePre<StoreData>,
         log_level: LogLevel,
         host: &Arc<Mutex<dyn ProcessorHost>>,
-    ) -> Store<StoreData> {
+    ) -> Result<Store<StoreData>, HostError> {
         let data = StoreData {
             host: Arc::clone(host),
             limits: self.limits,
@@ -322,7 +322,8 @@ impl ProcessorInstance {
         // What a result copies out of the guest is bounded by the guest's memory; arguments of imports are not copied.
         let fuel = self.limits.memory_bytes_max.saturating_mul(2);
         store.set_hostcall_fuel(usize::try_from(fuel).unwrap_or(usize::MAX));
-        store
+        refuel(&mut store, self.limits.fuel_budget(1))?;
+        Ok(store)
     }
 }
 
@@ -330,6 +331,12 @@ impl fmt::Debug for ProcessorInstance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProcessorInstance").field("dead", &self.is_dead()).field("usage", &self.usage()).finish()
     }
+}
+
+/// Gives the next call its fuel, where the runtime has guests pay.
+fn refuel(store: &mut Store<StoreData>, fuel: Option<u64>) -> Result<(), HostError> {
+    let refueled = fuel.map_or(Ok(()), |fuel| store.set_fuel(fuel));
+    refueled.map_err(|error| HostError::Engine(format!("{error:#}")))
 }
 
 impl Live {
@@ -342,13 +349,14 @@ impl Live {
         Ok(Self { store, init, process, on_timers })
     }
 
-    fn begin(&mut self, budget: Duration) {
+    fn begin(&mut self, budget: Duration, fuel: Option<u64>) -> Result<(), CallError> {
         let data = self.store.data_mut();
         data.clock.begin(budget);
         data.limiter.begin_call();
         data.last_error = None;
         data.output_too_large = false;
         self.store.set_epoch_deadline(1);
+        Ok(refuel(&mut self.store, fuel)?)
     }
 
     fn init(&mut self, deployment: &Deployment) -> Result<(), CallError> {
@@ -363,8 +371,8 @@ impl Live {
             settings: &settings,
             log_level: deployment.log_level.into(),
         };
-        let budget = self.store.data().limits.cpu_init_max;
-        self.begin(budget);
+        let limits = self.store.data().limits;
+        self.begin(limits.cpu_init_max, limits.fuel_budget(1))?;
         let called = self
             .init
             .typed::<(DeploymentArgument<'_>,), (Result<(), String>,)>(&self.store)

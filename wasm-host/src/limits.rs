@@ -86,6 +86,9 @@ pub struct InstanceLimits {
     pub cpu_per_call_max: Duration,
     /// CPU time of instantiation and `init`.
     pub cpu_init_max: Duration,
+    /// Fuel of a call per record or timer, and of instantiation and `init` each: about one a wasm instruction. Only for
+    /// a runtime with [`RuntimeConfig::fuel`](crate::RuntimeConfig::fuel), which must have it.
+    pub fuel_per_record: Option<u64>,
     /// Bytes that one call of a host function may carry, each way.
     pub hostcall_bytes_max: usize,
     /// Bytes of one log line; what is longer is cut.
@@ -100,6 +103,7 @@ impl Default for InstanceLimits {
             cpu_per_call_min: Duration::from_millis(100),
             cpu_per_call_max: Duration::from_secs(2),
             cpu_init_max: Duration::from_secs(2),
+            fuel_per_record: None,
             hostcall_bytes_max: 32 << 20,
             log_message_bytes_max: 4 << 10,
         }
@@ -107,6 +111,12 @@ impl Default for InstanceLimits {
 }
 
 impl InstanceLimits {
+    /// Fuel of a call over `records` records or timers, at least that of one.
+    pub(crate) fn fuel_budget(&self, records: usize) -> Option<u64> {
+        let records = u64::try_from(records.max(1)).unwrap_or(u64::MAX);
+        self.fuel_per_record.map(|fuel| fuel.saturating_mul(records))
+    }
+
     /// CPU time of a call over `records` records or timers.
     pub(crate) fn cpu_budget(&self, records: usize) -> Duration {
         let records = u32::try_from(records).unwrap_or(u32::MAX);

@@ -3,8 +3,11 @@
 use crate::error::HostError;
 use crate::features::FEATURES;
 use crate::host;
+use crate::inspect::{InspectLimits, inspect};
 use crate::instance::StoreData;
 use crate::limits;
+use crate::module::{CompiledModule, TrustedArtefact};
+use headwater_protocol::ids::ModuleDigest;
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -21,11 +24,15 @@ pub struct RuntimeConfig {
     pub pooled_memories_max: u32,
     /// How often guests' budgets are looked at.
     pub epoch_tick: Duration,
+    /// Whether guests pay for what they execute with fuel, beside their CPU time: the same limit at the same
+    /// instruction each time ([`InstanceLimits::fuel_per_record`](crate::InstanceLimits::fuel_per_record)). Costs
+    /// time; for the simulator.
+    pub fuel: bool,
 }
 
 impl Default for RuntimeConfig {
     fn default() -> Self {
-        Self { pooled_memories_max: limits::POOLED_MEMORIES_MAX, epoch_tick: limits::EPOCH_TICK }
+        Self { pooled_memories_max: limits::POOLED_MEMORIES_MAX, epoch_tick: limits::EPOCH_TICK, fuel: false }
     }
 }
 
@@ -60,9 +67,9 @@ impl Runtime {
     /// # Errors
     /// [`HostError::Engine`] and [`HostError::Thread`].
     pub fn new(config: RuntimeConfig) -> Result<Self, HostError> {
-        let on_demand = GuestEngine::new(&engine_config())?;
+        let on_demand = GuestEngine::new(&engine_config_with(config.fuel))?;
         let compatibility = Compatibility::of(&on_demand.engine);
-        let pooled = match pooled(config.pooled_memories_max) {
+        let pooled = match pooled(config.pooled_memories_max, config.fuel) {
             // The same compiled module must fit both.
             Ok(Some(pooled)) if Compatibility::of(&pooled.engine) == compatibility => Some(pooled),
             Ok(_) => None,
@@ -79,6 +86,20 @@ impl Runtime {
     /// Whether there is a pool.
     pub fn is_pooling(&self) -> bool {
         self.0.pooled.is_some()
+    }
+
+    /// Compiles a component here and now, without a cache or a process of its own: for components that are trusted, as
+    /// the simulator's are.
+    ///
+    /// # Errors
+    /// [`HostError::Load`] when it is no component of a world that runs here.
+    pub fn compile(&self, component: &[u8]) -> Result<CompiledModule, HostError> {
+        let inspection = inspect(component, &InspectLimits::default());
+        let world = inspection.map_err(|refusal| HostError::Load(refusal.to_string()))?.world;
+        let compiled = self.0.on_demand.engine.precompile_component(component);
+        let code = compiled.map_err(|error| HostError::Load(format!("{error:#}")))?;
+        let digest = ModuleDigest(Sha256::digest(component).into());
+        CompiledModule::load(self, digest, world, &TrustedArtefact::vouch_for(code))
     }
 
     /// What compiled modules depend on, in hexadecimal: wasmtime's version, our settings, this CPU's features.
@@ -126,7 +147,14 @@ pub(crate) fn engine_config() -> Config {
     config
 }
 
-fn pooled(memories_max: u32) -> Result<Option<GuestEngine>, HostError> {
+/// The same, with guests that pay with fuel if asked.
+fn engine_config_with(fuel: bool) -> Config {
+    let mut config = engine_config();
+    config.consume_fuel(fuel);
+    config
+}
+
+fn pooled(memories_max: u32, fuel: bool) -> Result<Option<GuestEngine>, HostError> {
     if memories_max == 0 {
         return Ok(None);
     }
@@ -138,7 +166,7 @@ fn pooled(memories_max: u32) -> Result<Option<GuestEngine>, HostError> {
     pool.total_tables(memories_max.saturating_mul(4));
     pool.max_tables_per_module(4);
     pool.table_elements(limits::POOLED_TABLE_ELEMENTS_MAX);
-    let mut config = engine_config();
+    let mut config = engine_config_with(fuel);
     config.allocation_strategy(pool);
     GuestEngine::new(&config).map(Some)
 }

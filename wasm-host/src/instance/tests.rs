@@ -556,3 +556,28 @@ fn a_table_too_large_for_the_pool_lives_outside_it() {
     assert!(start(&guest).is_err());
     assert!(runtime().is_pooling());
 }
+
+// covers W2: fuel, where determinism counts
+#[test]
+fn fuel_stops_a_guest_at_the_same_instruction_each_time() {
+    let paying = RuntimeConfig { pooled_memories_max: 0, fuel: true, ..RuntimeConfig::default() };
+    let paying = Runtime::new(paying).unwrap();
+    let logs = "(loop $again (call $log (i32.const 2) (i32.const 0) (i32.const 0)) (br $again)) (i32.const 0)";
+    let module = paying.compile(&Guest { process: logs, ..Guest::default() }.component()).unwrap();
+    let limits = InstanceLimits { fuel_per_record: Some(10_000), ..InstanceLimits::default() };
+    let lines_before_the_end = || {
+        let host = Arc::new(Mutex::new(TestHost::default()));
+        let mut instance = ProcessorInstance::new(&module, &deployment(), limits, host.clone()).unwrap();
+        let report = trap(guest_failure(instance.process(batch(b"")).unwrap_err()));
+        assert!(report.cause.contains("fuel"), "{}", report.cause);
+        assert!(instance.is_dead());
+        let lines = host.lock().lines.len();
+        lines
+    };
+    let first = lines_before_the_end();
+    assert!(first > 10, "{first}");
+    assert_eq!(lines_before_the_end(), first);
+    let unpaid = start_with(&Guest::default(), limits, &Arc::new(Mutex::new(TestHost::default())));
+    assert!(matches!(unpaid.err().unwrap(), CallError::Host(_)), "a runtime without fuel can't take it");
+    assert!(paying.compile(b"no component").is_err());
+}
