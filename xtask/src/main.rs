@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     let result = match arguments.task {
         Task::Demo => demo::run(setup),
         Task::Test { filter } => test::run_all(setup, filter.as_deref()),
-        Task::Sim { arguments } => match sim::run(&arguments) {
+        Task::Sim { arguments } => match sim::run(setup, &arguments) {
             Ok(code) => return code,
             Err(error) => Err(error),
         },

@@ -91,6 +91,10 @@ fn main() -> ExitCode {
         eprintln!("error: can't make the output directory {}: {error}", directory.display());
         return ExitCode::from(2);
     }
+    if let Err(reason) = headwater_tests::sim::guest::check_components() {
+        eprintln!("error: {reason}");
+        return ExitCode::from(2);
+    }
     match arguments.seed {
         Some(seed) => replay(seed, &arguments),
         None if arguments.mutants => hunt(&arguments),

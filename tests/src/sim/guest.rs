@@ -1,4 +1,5 @@
-//! Processors that run natively, over the broker's own host, behind the trait behind which wasm runs.
+//! Processors over the broker's own host, behind the trait behind which the broker's run: natively, and one in real
+//! wasm, which pays with fuel so that it is stopped at the same instruction each time.
 
 use headwater_broker::drive::{Failure as TaskFailure, TaskGuest, TaskHost, TaskSetting};
 use headwater_guest_sdk::testing::native::{Host, NativeBatch, NativeInstance, Page};
@@ -8,15 +9,17 @@ use headwater_guest_sdk::{
 use headwater_protocol::ids::ModuleDigest;
 use headwater_protocol::messages::processor::LogLevel;
 use headwater_wasm_host::{
-    CallError, EmitError as HostEmitError, EmittedRecords, GuestFailure, InputBatch, PackedEntries, PackedKeys,
-    PackedTimers, PackedWriter, ProcessorHost, ScanRange, StateError as HostStateError, Stopper,
-    TimerError as HostTimerError,
+    CallError, CompiledModule, EmitError as HostEmitError, EmittedRecords, GuestFailure, InputBatch, InstanceLimits,
+    PackedEntries, PackedKeys, PackedTimers, PackedWriter, ProcessorHost, ProcessorInstance, Runtime, RuntimeConfig,
+    ScanRange, StateError as HostStateError, Stopper, TimerError as HostTimerError,
 };
 use parking_lot::Mutex;
 use std::cell::Cell;
+use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// Bytes of one answer of a store.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
@@ -33,11 +36,16 @@ pub enum GuestKind {
     Positions,
     /// Remembers between calls how many records it saw, as a guest should not. Its outputs are never the same again.
     Forgetful,
+    /// `modules/word-count`, compiled. Its words are runs of letters and digits, the record's number among them.
+    Compiled,
 }
 
 impl GuestKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Counter, Self::Positions, Self::Forgetful];
+    pub const ALL: [Self; 4] = [Self::Counter, Self::Positions, Self::Forgetful, Self::Compiled];
+
+    /// Those that need no component.
+    pub const NATIVE: [Self; 3] = [Self::Counter, Self::Positions, Self::Forgetful];
 
     /// The digest under which it is deployed.
     #[must_use]
@@ -58,6 +66,7 @@ impl GuestKind {
             Self::Counter => "counter",
             Self::Positions => "positions",
             Self::Forgetful => "forgetful",
+            Self::Compiled => "compiled",
         }
     }
 }
@@ -66,15 +75,28 @@ impl GuestKind {
 #[must_use]
 pub fn output_value(kind: GuestKind, count: u64, offset: i64, batch: (i64, usize), seen: u64) -> String {
     match kind {
-        GuestKind::Counter => count.to_string(),
+        GuestKind::Counter | GuestKind::Compiled => count.to_string(),
         GuestKind::Positions => format!("{count} {offset} {} {}", batch.0, batch.1),
         GuestKind::Forgetful => format!("{count} {seen}"),
     }
 }
 
 /// The words of a value: those behind the first one, which names the record.
-pub fn words(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn words(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b' ').skip(1).filter(|word| !word.is_empty())
+}
+
+/// What a guest of this kind counts in a value, in order.
+#[must_use]
+pub fn words_of(kind: GuestKind, value: &[u8]) -> Vec<Vec<u8>> {
+    match kind {
+        GuestKind::Counter | GuestKind::Positions | GuestKind::Forgetful => words(value).map(<[u8]>::to_vec).collect(),
+        GuestKind::Compiled => {
+            let text = String::from_utf8_lossy(value);
+            let runs = text.split(|c: char| !c.is_alphanumeric()).filter(|run| !run.is_empty());
+            runs.map(|run| run.to_lowercase().into_bytes()).collect()
+        }
+    }
 }
 
 struct Counting<const KIND: usize> {
@@ -123,6 +145,34 @@ enum Running {
     Counter(NativeInstance<Counting<0>>),
     Positions(NativeInstance<Counting<1>>),
     Forgetful(NativeInstance<Counting<2>>),
+    Compiled(Box<ProcessorInstance>),
+}
+
+/// Fuel of a compiled guest, per record: a record has some hundred bytes at most.
+const FUEL_PER_RECORD: u64 = 5_000_000;
+
+/// Whether the compiled guest can be had.
+///
+/// # Errors
+/// Why not, and what to do.
+pub fn check_components() -> Result<(), String> {
+    compiled().map(drop)
+}
+
+/// The compiled guest's module, once per process.
+fn compiled() -> Result<&'static CompiledModule, String> {
+    static MODULE: OnceLock<Result<CompiledModule, String>> = OnceLock::new();
+    let compile = || {
+        let directory = std::env::var_os("HEADWATER_COMPONENTS");
+        let directory =
+            directory.ok_or("HEADWATER_COMPONENTS is not set: run `cargo xtask sim`, which builds modules/*")?;
+        let path = Path::new(&directory).join("word-count.wasm");
+        let component = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let config = RuntimeConfig { pooled_memories_max: 0, fuel: true, ..RuntimeConfig::default() };
+        let runtime = Runtime::new(config).map_err(|error| error.to_string())?;
+        runtime.compile(&component).map_err(|error| error.to_string())
+    };
+    MODULE.get_or_init(compile).as_ref().map_err(String::clone)
 }
 
 impl SimGuest {
@@ -149,6 +199,7 @@ impl SimGuest {
                 GuestKind::Counter => NativeInstance::start(&self.deployment, host).map(Running::Counter),
                 GuestKind::Positions => NativeInstance::start(&self.deployment, host).map(Running::Positions),
                 GuestKind::Forgetful => NativeInstance::start(&self.deployment, host).map(Running::Forgetful),
+                GuestKind::Compiled => Ok(Running::Compiled(Box::new(self.start_compiled()?))),
             };
             self.instances += 1;
             self.instance = Some(started.map_err(|refusal| CallError::Guest(GuestFailure::Init(refusal)))?);
@@ -156,7 +207,27 @@ impl SimGuest {
         self.instance.as_mut().ok_or(CallError::Guest(GuestFailure::Dead))
     }
 
-    fn call(&mut self, call: impl FnOnce(&mut Running) -> Result<(), Failure>) -> Result<(), CallError> {
+    fn start_compiled(&self) -> Result<ProcessorInstance, CallError> {
+        let module = compiled().map_err(|reason| CallError::Guest(GuestFailure::Init(reason)))?;
+        let deployment = headwater_wasm_host::Deployment {
+            processor: self.deployment.processor.clone(),
+            task: self.deployment.task,
+            inputs: Vec::new(),
+            outputs: self.deployment.outputs.clone(),
+            stores: self.deployment.stores.clone(),
+            settings: Vec::new(),
+            log_level: LogLevel::Info,
+        };
+        // Fuel stops it, not the clock of a busy machine.
+        let limits = InstanceLimits {
+            fuel_per_record: Some(FUEL_PER_RECORD),
+            cpu_per_call_min: Duration::from_secs(3600),
+            ..InstanceLimits::default()
+        };
+        ProcessorInstance::new(module, &deployment, limits, self.host.host.clone())
+    }
+
+    fn call(&mut self, call: impl FnOnce(&mut Running) -> Result<(), CallFailure>) -> Result<(), CallError> {
         self.host.too_large.set(false);
         let trap = self.trap.swap(false, Ordering::Relaxed);
         let answer = call(self.instance()?);
@@ -164,28 +235,37 @@ impl SimGuest {
             _ if trap => GuestFailure::Failed { index: None, message: "trapped, as the seed has it".to_owned() },
             _ if self.host.too_large.get() => GuestFailure::OutputTooLarge,
             Ok(()) => return Ok(()),
-            Err(Failure { index, message, .. }) => GuestFailure::Failed { index, message },
+            Err(CallFailure::Native(Failure { index, message, .. })) => GuestFailure::Failed { index, message },
+            Err(CallFailure::Compiled(error)) => return Err(error),
         };
         Err(CallError::Guest(failure))
     }
 }
 
+/// How a call failed.
+enum CallFailure {
+    Native(Failure),
+    Compiled(CallError),
+}
+
 impl TaskGuest for SimGuest {
     fn process(&mut self, batch: InputBatch<'_>, _: &Mutex<Option<Stopper>>) -> Result<(), CallError> {
         let InputBatch { input, partition, base_offset, stream_time, index, data } = batch;
-        let batch = NativeBatch { input, partition, base_offset, stream_time, index, data };
+        let native = NativeBatch { input, partition, base_offset, stream_time, index, data };
         self.call(|instance| match instance {
-            Running::Counter(instance) => instance.process(batch),
-            Running::Positions(instance) => instance.process(batch),
-            Running::Forgetful(instance) => instance.process(batch),
+            Running::Counter(instance) => instance.process(native).map_err(CallFailure::Native),
+            Running::Positions(instance) => instance.process(native).map_err(CallFailure::Native),
+            Running::Forgetful(instance) => instance.process(native).map_err(CallFailure::Native),
+            Running::Compiled(instance) => instance.process(batch).map_err(CallFailure::Compiled),
         })
     }
 
     fn on_timers(&mut self, stream_time: i64, timers: &[u8], _: &Mutex<Option<Stopper>>) -> Result<(), CallError> {
         self.call(|instance| match instance {
-            Running::Counter(instance) => instance.on_timers(stream_time, timers),
-            Running::Positions(instance) => instance.on_timers(stream_time, timers),
-            Running::Forgetful(instance) => instance.on_timers(stream_time, timers),
+            Running::Counter(instance) => instance.on_timers(stream_time, timers).map_err(CallFailure::Native),
+            Running::Positions(instance) => instance.on_timers(stream_time, timers).map_err(CallFailure::Native),
+            Running::Forgetful(instance) => instance.on_timers(stream_time, timers).map_err(CallFailure::Native),
+            Running::Compiled(instance) => instance.on_timers(stream_time, timers).map_err(CallFailure::Compiled),
         })
     }
 

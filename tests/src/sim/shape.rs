@@ -1,5 +1,6 @@
 //! What a seed draws before its run begins: sizes, timings, and which faults are on ("swarm").
 
+use super::guest::GuestKind;
 use super::rng::Rng;
 
 /// Which faults happen, each as how many times in a simulated minute (0: off).
@@ -80,6 +81,8 @@ pub struct Shape {
     pub topics_come_and_go: bool,
     /// Whether processors are deployed again, paused and resumed.
     pub processors_change: bool,
+    /// Whether guests in real wasm are deployed, too.
+    pub compiled: bool,
     /// Whether the oldest records of outputs are deleted now and then.
     pub retention: bool,
     /// Whether clocks drift by up to a tenth.
@@ -93,6 +96,12 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// The guests that are deployed.
+    #[must_use]
+    pub fn guests(&self) -> &'static [GuestKind] {
+        if self.compiled { &GuestKind::ALL } else { &GuestKind::NATIVE }
+    }
+
     /// Draws a shape.
     pub fn draw(rng: &mut Rng) -> Self {
         let on = |rng: &mut Rng, per_minute: u64| if rng.per_mille(450) { rng.between(1, per_minute) } else { 0 };
@@ -136,6 +145,7 @@ impl Shape {
             step_records: u32::try_from(*rng.pick(&[1, 3, 20, 1000]).unwrap_or(&20)).unwrap_or(1),
             topics_come_and_go: rng.per_mille(400),
             processors_change: rng.per_mille(400),
+            compiled: rng.per_mille(100),
             retention: rng.per_mille(400),
             wild_clocks: rng.per_mille(200),
             delivery_ms: *rng.pick(&[800, 5_000, 120_000, 120_000]).unwrap_or(&120_000),

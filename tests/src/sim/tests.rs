@@ -1,7 +1,9 @@
 //! The simulator's own promises.
 
 use super::campaign::Campaign;
-use super::run::{Options, run};
+use super::rng::Rng;
+use super::run::{Options, run, run_shape};
+use super::shape::Shape;
 
 // The determinism gate: nothing but the seed decides.
 #[test]
@@ -13,6 +15,25 @@ fn the_same_seed_gives_the_same_run() {
         let kept = run(seed, Options { kept: 10, keeps_history: true, ..Options::default() });
         assert_eq!(kept.hash, first.hash, "whether lines are kept makes no difference");
     }
+}
+
+// Real wasm, which pays with fuel, is as much a function of the seed.
+#[test]
+fn compiled_guests_give_the_same_run_too() {
+    let run_compiled = |seed| {
+        let mut rng = Rng::new(seed);
+        let mut shape = Shape::draw(&mut rng);
+        (shape.compiled, shape.processors) = (true, 2);
+        run_shape(seed, shape, rng, Options::default())
+    };
+    let mut steps = 0;
+    for seed in 0..8 {
+        let (first, second) = (run_compiled(seed), run_compiled(seed));
+        assert!(first.violation.is_none(), "seed {seed}: {:?}", first.violation);
+        assert_eq!((first.hash, first.events), (second.hash, second.events), "seed {seed}");
+        steps += first.steps;
+    }
+    assert!(steps > 100, "{steps}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 mod tests;
 
 use super::{LoggedRecord, Violation};
-use crate::sim::guest::{GuestKind, output_value, words};
+use crate::sim::guest::{GuestKind, output_value, words_of};
 use headwater_core::task::commit::{Commit, InputRange};
 use headwater_protocol::batch::{BatchLimits, RecordBatch};
 use headwater_protocol::ids::{ProducerId, TaskProducer, TopicId, TopicPartition};
@@ -119,11 +119,11 @@ impl TaskLogs<'_> {
         }
         let first = records.first().map_or(0, |record| record.offset);
         for record in &records {
-            for word in words(record.value.as_deref().unwrap_or_default()) {
-                let before = state.get(word).map_or(0, |value| crate::sim::guest::decode_count(value));
-                state.insert(word.to_vec(), (before + 1).to_string().into_bytes());
+            for word in words_of(kind, record.value.as_deref().unwrap_or_default()) {
+                let before = state.get(&word).map_or(0, |value| crate::sim::guest::decode_count(value));
+                state.insert(word.clone(), (before + 1).to_string().into_bytes());
                 let value = output_value(kind, before + 1, record.offset, (first, records.len()), 0);
-                expected.push((word.to_vec(), value));
+                expected.push((word, value));
             }
         }
         Ok(())

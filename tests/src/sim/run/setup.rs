@@ -95,7 +95,7 @@ impl World {
     fn deployments(&mut self) -> Vec<headwater_protocol::messages::processor::DeployProcessorRequest> {
         let mut deployments = Vec::new();
         for number in 0..self.shape.processors {
-            let kind = self.rng.pick(&GuestKind::ALL).copied().unwrap_or(GuestKind::Counter);
+            let kind = self.rng.pick(self.shape.guests()).copied().unwrap_or(GuestKind::Counter);
             // The second one reads what the first one wrote, or two topics.
             let inputs: &[&str] = match (number, self.rng.below(3)) {
                 (0, 0 | 1) | (_, 0) => &["lines"],
@@ -156,7 +156,8 @@ impl World {
             clients.push(Box::new(ConsumerClient::default()));
         }
         let changes = self.shape.processors_change && !deployments.is_empty();
-        clients.push(Box::new(AdminClient::new(deployments, self.shape.topics_come_and_go, changes, SETUP_TOPICS)));
+        let doings = (self.shape.topics_come_and_go, changes);
+        clients.push(Box::new(AdminClient::new(deployments, self.shape.guests(), doings, SETUP_TOPICS)));
         for client in clients {
             let number = self.clients.len();
             self.clients.push(ClientSeat { client, connection: None, scheduled_us: Some(0), reconnect_us: 0 });

@@ -17,6 +17,8 @@ pub const PASSING: &str = "passing";
 pub struct AdminClient {
     /// Processors that it looks after: name and current guest.
     processors: Vec<(String, DeployProcessorRequest)>,
+    /// What it deploys.
+    guests: &'static [GuestKind],
     topics: bool,
     changes: bool,
     next_us: u64,
@@ -27,11 +29,27 @@ pub struct AdminClient {
 }
 
 impl AdminClient {
-    /// An operator of these processors, whose topics get ids from `next_topic` on.
+    /// An operator of these processors, whose topics get ids from `next_topic` on: whether topics come and go, whether
+    /// processors change.
     #[must_use]
-    pub fn new(deployments: Vec<DeployProcessorRequest>, topics: bool, changes: bool, next_topic: u64) -> Self {
+    pub fn new(
+        deployments: Vec<DeployProcessorRequest>,
+        guests: &'static [GuestKind],
+        (topics, changes): (bool, bool),
+        next_topic: u64,
+    ) -> Self {
         let processors = deployments.into_iter().map(|request| (request.name.clone(), request)).collect();
-        Self { processors, topics, changes, next_us: 0, asked: false, next_topic, paused: Vec::new(), ended: false }
+        Self {
+            guests,
+            processors,
+            topics,
+            changes,
+            next_us: 0,
+            asked: false,
+            next_topic,
+            paused: Vec::new(),
+            ended: false,
+        }
     }
 
     fn choose(&mut self, scene: &mut Scene<'_>) -> Option<Request> {
@@ -58,7 +76,7 @@ impl AdminClient {
             4 if self.changes => {
                 let place = scene.rng.place(self.processors.len());
                 let (_, request) = self.processors.get_mut(place)?;
-                let kind = scene.rng.pick(&GuestKind::ALL)?;
+                let kind = scene.rng.pick(self.guests)?;
                 request.module = kind.name().to_owned();
                 Some(Request::Deploy { request: Box::new(request.clone()), changelog: self.next_topic })
             }
