@@ -571,8 +571,8 @@ fn fuel_stops_a_guest_at_the_same_instruction_each_time() {
         let report = trap(guest_failure(instance.process(batch(b"")).unwrap_err()));
         assert!(report.cause.contains("fuel"), "{}", report.cause);
         assert!(instance.is_dead());
-        let lines = host.lock().lines.len();
-        lines
+        let host = host.lock();
+        host.lines.len()
     };
     let first = lines_before_the_end();
     assert!(first > 10, "{first}");
