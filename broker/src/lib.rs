@@ -23,6 +23,7 @@ mod mailbox;
 mod metadata;
 mod metrics;
 mod module;
+mod open_files;
 mod partition;
 mod processor;
 mod start;

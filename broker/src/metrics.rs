@@ -21,6 +21,8 @@ pub(crate) const REQUEST_ERRORS: &str = "headwater_request_errors_total";
 pub(crate) const CONNECTIONS: &str = "headwater_connections";
 /// Partitions that this broker leads.
 pub(crate) const PARTITIONS: &str = "headwater_partitions";
+/// Files that the system lets this process hold open.
+pub(crate) const OPEN_FILES_MAX: &str = "headwater_open_files_max";
 /// Bytes cut off a log's end into lost+found after an unclean stop.
 pub(crate) const TORN_TAIL_BYTES: &str = "headwater_log_torn_tail_bytes_total";
 /// Bytes of segments that retention and deleted records removed.
@@ -47,6 +49,7 @@ const TABLE: &[(&str, Kind, &str)] = &[
     (REQUEST_ERRORS, Kind::Counter, "Requests answered with an error, by api and code"),
     (CONNECTIONS, Kind::Gauge, "Open client connections"),
     (PARTITIONS, Kind::Gauge, "Partitions that this broker leads"),
+    (OPEN_FILES_MAX, Kind::Gauge, "Files that the system lets this process hold open"),
     (TORN_TAIL_BYTES, Kind::Counter, "Bytes moved from a torn log end to lost+found"),
     (DELETED_BYTES, Kind::Counter, "Bytes of segments removed by retention and deleted records"),
     (STEPS, Kind::Counter, "Steps committed, by processor"),

@@ -8,6 +8,7 @@ use crate::connection::Server;
 use crate::identity::{self, Beginning, Identity, IdentityError};
 use crate::metadata::{Metadata, OpenError, SyncedMetadataLog};
 use crate::module::{Modules, ModulesError};
+use crate::open_files;
 use crate::partition::{PartitionPlace, Partitions, RetentionThread};
 use crate::processor::ProcessorManager;
 use headwater_core::cluster::{RegisterBroker, create_cluster, register_broker, stop_broker};
@@ -111,6 +112,7 @@ pub async fn start(config: BrokerConfig, compiler: CompilerCommand) -> Result<Ru
     let address = endpoint.local_address().map_err(StartError::Thread)?;
     // Before anything runs that would have to be stopped again.
     let admin = bind_admin(&config).await?;
+    open_files::raise_limit(config.topics.partitions_max);
     let opened = tokio::task::spawn_blocking({
         let config = config.clone();
         move || Opened::open(&config, address, compiler)

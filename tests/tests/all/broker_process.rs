@@ -21,6 +21,8 @@ pub(crate) struct Broker {
     /// The same for its whole life, so that clients find it again after a kill.
     port: u16,
     environment: Vec<(String, String)>,
+    /// Soft and hard limit of open files that it starts with; `None`: those of the test.
+    open_files: Option<(u32, u32)>,
 }
 
 impl Broker {
@@ -31,12 +33,24 @@ impl Broker {
 
     /// Starts a broker on empty data with extra environment variables (fail points).
     pub(crate) fn start_with(environment: &[(&str, &str)]) -> Self {
+        let mut broker = Self::prepare();
+        broker.restart_with(environment);
+        broker
+    }
+
+    /// Starts a broker on empty data that finds these limits of open files, now and when it is started again.
+    pub(crate) fn start_with_open_files(soft: u32, hard: u32) -> Self {
+        let mut broker = Self::prepare();
+        broker.open_files = Some((soft, hard));
+        broker.restart();
+        broker
+    }
+
+    fn prepare() -> Self {
         let directory = tempfile::tempdir().unwrap();
         // Free now, and most likely still when the broker takes it.
         let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut broker = Self { child: None, directory, port, environment: Vec::new() };
-        broker.restart_with(environment);
-        broker
+        Self { child: None, directory, port, environment: Vec::new(), open_files: None }
     }
 
     /// Starts it again on its data, without fail points.
@@ -52,7 +66,15 @@ impl Broker {
             std::fs::remove_file(self.context()).unwrap();
         }
         let log = std::fs::File::options().create(true).append(true).open(self.broker_log()).unwrap();
-        let mut command = Command::new(headwater_binary());
+        let mut command = match self.open_files {
+            None => Command::new(headwater_binary()),
+            Some((soft, hard)) => {
+                let mut shell = Command::new("sh");
+                let limited = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
+                shell.arg("-c").arg(limited).arg(headwater_binary());
+                shell
+            }
+        };
         command.args(["dev", "--port", &self.port.to_string(), "--admin-port", "0", "--data"]).arg(self.data());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -114,6 +136,36 @@ impl Broker {
     /// What the broker printed so far.
     pub(crate) fn broker_output(&self) -> String {
         std::fs::read_to_string(self.broker_log()).unwrap_or_default()
+    }
+
+    /// What its admin server answers to `GET /metrics`.
+    pub(crate) fn metrics(&self) -> String {
+        let mut text = String::new();
+        self.wait_until("the admin server answers", || {
+            // The last one announced: an earlier run's port is closed.
+            let output = self.broker_output();
+            let announced = output.rmatch_indices("http://").next().map(|(start, scheme)| start + scheme.len());
+            let Some((address, _)) = announced.and_then(|start| output[start..].split_once("/metrics")) else {
+                return false;
+            };
+            text.clear();
+            std::net::TcpStream::connect(address).is_ok_and(|mut connection| {
+                connection.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").is_ok()
+                    && connection.read_to_string(&mut text).is_ok()
+                    && text.contains(" 200 ")
+            })
+        });
+        text
+    }
+
+    /// The file of this name in the only partition that has one, the metadata log left out.
+    pub(crate) fn segment(&self, name: &str) -> PathBuf {
+        let directories = std::fs::read_dir(self.data().join("logs")).unwrap().flatten();
+        let partitions = directories.map(|directory| directory.path()).filter(|path| !path.ends_with("metadata"));
+        let mut found = partitions.map(|partition| partition.join(name)).filter(|file| file.exists());
+        let segment = found.next().unwrap();
+        assert_eq!(found.next(), None, "two partitions have a {name}");
+        segment
     }
 
     /// The broker's process id.

@@ -8,6 +8,7 @@ mod components;
 mod crash;
 mod documents;
 mod facts;
+mod limits;
 mod one_build;
 mod processors;
 mod start_up;
