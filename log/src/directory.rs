@@ -253,11 +253,15 @@ impl DataDirectory {
         Ok(())
     }
 
-    /// The error of a change to the disk. Anything but a full disk ends writing to the directory (LOG-7).
+    /// The error of a change to the disk. Anything but a full disk, or a file that could not even be opened because too
+    /// many are, ends writing to the directory (LOG-7).
     pub(crate) fn failed(&self, error: StorageError) -> LogError {
         let is_sync = matches!(error.operation, Operation::Sync | Operation::SyncDirectory);
         if is_sync && lacks(Mutant::FailedSyncRetried) {
             return LogError::Storage(error);
+        }
+        if error.is_out_of_files() {
+            return LogError::OutOfFiles(error);
         }
         if error.is_full() && !is_sync { LogError::DiskFull(error) } else { self.inner.health.poison(&error) }
     }

@@ -68,6 +68,9 @@ pub enum LogError {
         /// The newest one of the log.
         newest: i32,
     },
+    /// The system: a limit of open files; nothing happened to the disk.
+    #[error("{0}: too many files are open; raise the broker's limit of open files (ulimit -n) and start it again")]
+    OutOfFiles(StorageError),
     /// Client: a setting is out of range.
     #[error(transparent)]
     Config(#[from] BadConfig),
@@ -114,7 +117,7 @@ impl LogError {
             Self::Checkpoint { .. } => ErrorCode::KafkaStorageError,
             Self::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             Self::Deleted(_) => ErrorCode::UnknownTopicOrPartition,
-            Self::TooMany { .. } => ErrorCode::Busy,
+            Self::TooMany { .. } | Self::OutOfFiles(_) => ErrorCode::Busy,
             Self::NotABatch(_)
             | Self::OutOfOrder { .. }
             | Self::AppendTooLarge { .. }

@@ -195,6 +195,14 @@ impl StorageError {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 
+    /// Whether a file could not be opened because the process, or the system, has too many open (EMFILE, ENFILE). That
+    /// says nothing about the disk.
+    pub fn is_out_of_files(&self) -> bool {
+        let limits = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
+        let is_limit = |code| limits.iter().any(|limit| limit.raw_os_error() == code);
+        self.operation == Operation::Open && self.source.raw_os_error().is_some_and(is_limit)
+    }
+
     /// Whether there is no such file or directory.
     pub fn is_not_found(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound

@@ -69,9 +69,9 @@ impl Storage for FileStorage {
     }
 
     fn sync_directory(&self, path: &Path) -> Result<(), StorageError> {
-        File::open(path)
-            .and_then(|directory| directory.sync_all())
-            .map_err(|error| StorageError::new(Operation::SyncDirectory, path, error))
+        // Opening it is no sync yet: a limit of open files says nothing about the disk.
+        let directory = File::open(path).map_err(|error| StorageError::new(Operation::Open, path, error))?;
+        directory.sync_all().map_err(|error| StorageError::new(Operation::SyncDirectory, path, error))
     }
 
     fn lock(&self, path: &Path) -> Result<Box<dyn StorageLock>, StorageError> {

@@ -278,3 +278,28 @@ fn an_index_that_can_not_be_written_is_not_missed() {
     assert!(storage.list(&path_of("")).unwrap().iter().all(|entry| !entry.name.ends_with("index")));
     directory.health().check().unwrap();
 }
+
+// covers LOG-7: a limit of the process is no failure of the disk
+#[test]
+fn too_many_open_files_refuse_what_needs_another_one_and_nothing_else() {
+    let storage = MemoryStorage::new();
+    let directory = directory(&storage);
+    let (mut log, _) = open(&directory);
+    let mut batches = fill(&mut log, 2);
+    log.flush().unwrap();
+    storage.inject(Fault::new(Operation::Open, "/data", FaultKind::OutOfFiles));
+    let error = std::iter::repeat_with(|| log.append(batch(log.log_end_offset())))
+        .take(20)
+        .inspect(|outcome| batches.extend(outcome.is_ok().then(|| batch(2 * batches.len() as i64))))
+        .find_map(Result::err)
+        .expect("a new segment needs a file");
+    assert!(matches!(error, LogError::OutOfFiles(_)) && error.to_string().contains("ulimit"), "{error}");
+    directory.health().check().unwrap();
+    assert_eq!(read_all(&log), batches, "reads go on");
+    storage.clear_faults();
+    batches.extend(fill(&mut log, 3));
+    log.flush().unwrap();
+    storage.power_cut(Survivors::None);
+    drop((log, directory));
+    assert_eq!(reopen(&storage).3, batches);
+}

@@ -64,6 +64,7 @@ impl Fault {
             FaultKind::ReadOnly => io::ErrorKind::ReadOnlyFilesystem.into(),
             FaultKind::Gone => io::ErrorKind::NotFound.into(),
             FaultKind::Forbidden => io::ErrorKind::PermissionDenied.into(),
+            FaultKind::OutOfFiles => rustix::io::Errno::MFILE.into(),
         }
     }
 
@@ -95,6 +96,8 @@ pub enum FaultKind {
     Gone,
     /// Permissions (EACCES).
     Forbidden,
+    /// The process has too many files open (EMFILE).
+    OutOfFiles,
 }
 
 #[derive(Default, Debug)]
