@@ -8,6 +8,8 @@
 //!       bad here: damage, refuse     bad here: the log ends      never looked at
 //! ```
 
+use headwater_mutants::{Mutant, lacks};
+
 /// What scanning found in one segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ScannedSegment {
@@ -107,7 +109,7 @@ pub fn plan(scan: &Scan) -> Result<Plan, Loss> {
         });
     }
     let end_offset = last.next_offset;
-    if end_offset < scan.recovery_point {
+    if end_offset < scan.recovery_point && !lacks(Mutant::CutBelowRecoveryPoint) {
         let fault = last.fault.clone().unwrap_or_else(|| "the log ends".to_owned());
         return Err(Loss {
             base_offset: Some(last.base_offset),

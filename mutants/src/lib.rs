@@ -71,6 +71,8 @@ mutants! {
         "recovery takes a batch whose CRC is wrong";
     CrcSkippedOnRead, "LOG-3", "crc-skipped-on-read",
         "readers are given a batch whose CRC is wrong";
+    CutBelowRecoveryPoint, "LOG-3", "cut-below-recovery-point",
+        "a bad batch that was synced ends the log, and what lies behind it is cut off";
     LogBeginsLater, "LOG-2", "log-begins-later",
         "a log whose first segment is lost begins with the second";
     PointAheadOfSync, "LOG-3", "point-ahead-of-sync",
@@ -121,6 +123,10 @@ mutants! {
         "an output partition knows only a task's last batch again";
     UnknownTaskAccepted, "STEP-11", "unknown-task-accepted",
         "an output partition forgets tasks and takes any number of an unknown one";
+    RetentionForgetsTasks, "STEP-11", "retention-forgets-tasks",
+        "retention takes a task's last batch and leaves no checkpoint of it";
+    RetentionTrustsAppended, "STEP-11", "retention-trusts-appended",
+        "retention takes a task's last durable batch because a later one was appended";
     TaskReplyOnAppend, "STEP-10", "task-reply-on-append",
         "a task's batch is acknowledged once it is written";
     DuplicateAnsweredAtOnce, "STEP-10", "duplicate-answered-at-once",

@@ -13,6 +13,7 @@ use super::leader::{Leader, Mode, OnItsWay};
 use super::{Command, Refusal};
 use crate::limits;
 use crate::producer::TaskCheckpoint;
+use headwater_mutants::{Mutant, lacks};
 
 /// A log start that waits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,12 +37,15 @@ impl Leader {
         }
         let to = to.clamp(self.log_start, self.high_watermark);
         let room = limits::APPENDS_MAX.saturating_sub(self.on_their_way.len());
-        let checkpoints: Vec<_> = self.producers.tasks_before(to).take(room.saturating_add(1)).collect();
+        let forgets = lacks(Mutant::RetentionForgetsTasks);
+        let tasks = self.producers.tasks_before(to).take(if forgets { 0 } else { room.saturating_add(1) });
+        let checkpoints: Vec<_> = tasks.collect();
         if checkpoints.len() > room || !checkpoints.iter().all(|checkpoint| self.append(checkpoint, timestamp)) {
             self.commands.push_back(Command::TrimRefused(Refusal::Busy));
             return;
         }
-        self.trimming = Some(Trimming { to, until: self.assigned_end });
+        let until = if lacks(Mutant::RetentionTrustsAppended) { to } else { self.assigned_end };
+        self.trimming = Some(Trimming { to, until });
         self.want_flush();
         self.go_on_trimming();
     }
@@ -63,7 +67,12 @@ impl Leader {
     pub(super) fn go_on_trimming(&mut self) {
         let reached = self.high_watermark.min(self.durable_end);
         if let Some(trimming) = self.trimming.take_if(|trimming| trimming.until <= reached) {
-            debug_assert!(self.producers.tasks_before(trimming.to).next().is_none(), "each task has a later batch");
+            debug_assert!(
+                lacks(Mutant::RetentionForgetsTasks)
+                    || lacks(Mutant::RetentionTrustsAppended)
+                    || self.producers.tasks_before(trimming.to).next().is_none(),
+                "each task has a later batch"
+            );
             self.commands.push_back(Command::Trim(trimming.to));
         }
     }
