@@ -7,6 +7,7 @@ use crate::config::LogConfig;
 use crate::directory::DataDirectory;
 use crate::error::{Damage, LogError};
 use crate::format::epochs::LeaderEpochs;
+use crate::format::index;
 use crate::format::names::{self, FileName};
 use crate::limits;
 use crate::recovery::{self, Cut, Loss, Piece, Scan, ScannedSegment, UnscannedSegment};
@@ -107,6 +108,7 @@ impl Log {
             directory.note_name();
         }
         let mut files = files.unwrap_or_default();
+        files.refuse_newer_indexes(storage)?;
         let point = registration.point.load();
         let scan = Scan {
             recovery_point: point.next_offset,
@@ -202,6 +204,15 @@ impl Files {
 }
 
 impl Files {
+    /// Refuses indexes of a newer version, which would else be overwritten by older ones.
+    fn refuse_newer_indexes(&self, storage: &dyn Storage) -> Result<(), LogError> {
+        self.indexes.iter().try_for_each(|(base_offset, path)| {
+            let is_offsets = path.ends_with(names::offset_index(*base_offset));
+            let kind = if is_offsets { index::OFFSETS_KIND } else { index::TIMES_KIND };
+            checkpoint_file::refuse_newer(storage, path, kind, index::VERSION)
+        })
+    }
+
     /// Takes out the segments that lie below the log's start as a whole: those whose successor begins at or below it. A
     /// crash came between the start's being durable and their removal; only some of them may be left.
     fn take_below(&mut self, start_offset: i64) -> Vec<i64> {

@@ -3,3 +3,4 @@ mod durability;
 mod faults;
 mod recovery;
 mod trim;
+mod versions;
