@@ -202,7 +202,7 @@ impl Producers {
                     Some(Entry::Task(_)) | None => Verdict::Append,
                 },
             },
-            (PartitionKind::Records, Admission::TaskOutput { generation, epoch, first }) => {
+            (PartitionKind::Records, Admission::TaskOutput { generation, epoch, first, .. }) => {
                 let sender = task::Sender { generation, epoch, number: first };
                 match task.zip(ProducerKey::of(header)) {
                     Some((task, key)) => task::check_output(task_entry(entry_of(key)), task, header, sender),

@@ -33,7 +33,7 @@ use crate::cluster::{Durability, PartitionImage, TopicSettings};
 use crate::producer::{Admission, ProducerRefusal, Producers, TaskCheckpoint};
 use headwater_protocol::batch::BatchHeader;
 use headwater_protocol::error::{ApiError, ErrorCode};
-use headwater_protocol::ids::{BrokerId, LeaderEpoch};
+use headwater_protocol::ids::{BrokerId, LeaderEpoch, PartitionEpoch};
 use headwater_protocol::messages::records::Acks;
 
 /// Names a proposal in commands; chosen by the driver, never looked into.
@@ -188,6 +188,14 @@ pub enum Refusal {
     /// The producer's rules refuse it.
     #[error(transparent)]
     Producer(#[from] ProducerRefusal),
+    /// The sender knows the partition as it was, or as this leader does not know it yet (STEP-9 rule 1).
+    #[error("the partition is at partition epoch {ours}, the sender is at {theirs}; read the metadata again")]
+    PartitionEpoch {
+        /// The leader's.
+        ours: PartitionEpoch,
+        /// The sender's.
+        theirs: PartitionEpoch,
+    },
     /// Too few replicas are in sync for acks = all (REP-6).
     #[error("{in_sync} replicas are in sync, acks=all needs {needed} (min.insync.replicas)")]
     NotEnoughReplicas {
@@ -218,6 +226,7 @@ impl Refusal {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Producer(refusal) => refusal.code(),
+            Self::PartitionEpoch { .. } => ErrorCode::FencedLeaderEpoch,
             Self::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
             Self::Busy => ErrorCode::Busy,
             Self::AppendFailed(AppendFailure::DiskFull) => ErrorCode::DiskFull,
@@ -241,6 +250,8 @@ pub struct LeaderConfig {
     pub local: BrokerId,
     /// The reign that begins.
     pub leader_epoch: LeaderEpoch,
+    /// Version of leader and in-sync set that this reign began with.
+    pub partition_epoch: PartitionEpoch,
     /// Brokers in sync, this one among them.
     pub in_sync: Vec<BrokerId>,
     /// In-sync replicas that acks = all and the high watermark need.
@@ -255,6 +266,7 @@ impl LeaderConfig {
         Self {
             local,
             leader_epoch: partition.leader_epoch,
+            partition_epoch: partition.partition_epoch,
             in_sync: partition.isr.clone(),
             min_insync_replicas: settings.min_insync_replicas,
             durability: settings.durability,

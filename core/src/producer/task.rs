@@ -98,7 +98,8 @@ impl TaskEntry {
     }
 }
 
-/// Rules 2 to 6 of "output leader on Send" (step-protocol §1); rule 1, topic id and partition epoch, is the router's.
+/// Rules 2 to 6 of "output leader on Send" (step-protocol §1); of rule 1 the topic id is the router's, the
+/// partition epoch the leader's.
 pub(super) fn check_output(
     entry: Option<&TaskEntry>,
     task: TaskProducer,

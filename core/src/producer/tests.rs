@@ -66,7 +66,15 @@ impl Partition {
     /// Task 2 of processor 7 sends outputs under its own generation and epoch, in a batch made under `made_in`.
     fn output(&mut self, generation: u32, epoch: i32, made_in: i16, first: u64, count: i32) -> Verdict {
         let header = batch(task_id(generation), made_in, sequence::low_bits(first), count);
-        self.offer(Admission::TaskOutput { generation, epoch: LeaderEpoch(epoch), first }, header)
+        self.offer(
+            Admission::TaskOutput {
+                partition_epoch: headwater_protocol::ids::PartitionEpoch(0),
+                generation,
+                epoch: LeaderEpoch(epoch),
+                first,
+            },
+            header,
+        )
     }
 
     /// The same task commits a step; the replica leads in [`EPOCH`].

@@ -1,7 +1,7 @@
 //! What is asked of a partition's producer rules, and what they answer.
 
 use headwater_protocol::error::{ApiError, ErrorCode};
-use headwater_protocol::ids::LeaderEpoch;
+use headwater_protocol::ids::{LeaderEpoch, PartitionEpoch};
 
 /// What a partition's batches are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +20,8 @@ pub enum Admission {
     /// A task that sends outputs. Batches are re-sent verbatim, with the epoch they were made under in their header; so
     /// the sender's own generation and epoch come beside it (STEP-9).
     TaskOutput {
+        /// The partition as the sender knows it; a leader of another partition epoch refuses (STEP-9 rule 1).
+        partition_epoch: PartitionEpoch,
         /// The sender's generation; that in the batch's producer id must be the same.
         generation: u32,
         /// The sender's epoch: leader epoch of its changelog partition, all bits.

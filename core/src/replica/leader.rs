@@ -8,10 +8,10 @@ use super::{
 };
 use crate::cluster::Durability;
 use crate::limits;
-use crate::producer::{PartitionKind, Producers, StagedProducers, Verdict};
+use crate::producer::{Admission, PartitionKind, Producers, StagedProducers, Verdict};
 use headwater_mutants::{Mutant, lacks};
 use headwater_protocol::batch::BatchHeader;
-use headwater_protocol::ids::{BrokerId, LeaderEpoch, ProcessorNumber};
+use headwater_protocol::ids::{BrokerId, LeaderEpoch, PartitionEpoch, ProcessorNumber};
 use std::collections::VecDeque;
 
 /// A batch that has its offset and is not yet in the log.
@@ -38,6 +38,7 @@ pub(super) enum Mode {
 pub struct Leader {
     pub(super) local: BrokerId,
     pub(super) leader_epoch: LeaderEpoch,
+    pub(super) partition_epoch: PartitionEpoch,
     pub(super) durability: Durability,
     /// Offsets below it were accepted when the topic had `durability=os`: they count as held, synced or not.
     pub(super) held_by_os: i64,
@@ -88,6 +89,7 @@ impl Leader {
         let mut leader = Self {
             local: config.local,
             leader_epoch: config.leader_epoch,
+            partition_epoch: config.partition_epoch,
             durability: config.durability,
             held_by_os: log_start,
             mode: Mode::Open,
@@ -163,6 +165,11 @@ impl Leader {
             Mode::Open => {}
             Mode::Closing => return Err(Refusal::Closing),
             Mode::Failed => return Err(Refusal::StorageFailed),
+        }
+        if let Admission::TaskOutput { partition_epoch: theirs, .. } = proposal.admission
+            && theirs != self.partition_epoch
+        {
+            return Err(Refusal::PartitionEpoch { ours: self.partition_epoch, theirs });
         }
         if !self.has_room(proposal.bytes) {
             return Err(Refusal::Busy);

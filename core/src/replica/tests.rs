@@ -15,11 +15,19 @@ use std::collections::{BTreeMap, VecDeque};
 
 const LOCAL: BrokerId = BrokerId(1);
 const EPOCH: LeaderEpoch = LeaderEpoch(5);
+const PARTITION_EPOCH: PartitionEpoch = PartitionEpoch(3);
 /// ms since the Unix epoch.
 const NOW: i64 = 1_700_000_000_000;
 
 fn config(durability: Durability) -> LeaderConfig {
-    LeaderConfig { local: LOCAL, leader_epoch: EPOCH, in_sync: vec![LOCAL], min_insync_replicas: 1, durability }
+    LeaderConfig {
+        local: LOCAL,
+        leader_epoch: EPOCH,
+        partition_epoch: PARTITION_EPOCH,
+        in_sync: vec![LOCAL],
+        min_insync_replicas: 1,
+        durability,
+    }
 }
 
 fn recovered(kind: PartitionKind) -> Recovered {
@@ -239,7 +247,8 @@ impl Partition {
             let next = |producers: &Producers| {
                 let ahead = batch(task.producer_id().unwrap().0, 9, 1 << 20, 1);
                 let (generation, epoch, first) = (task.generation, LeaderEpoch(9), 1 << 20);
-                producers.check(Admission::TaskOutput { generation, epoch, first }, &ahead, EPOCH)
+                let admission = Admission::TaskOutput { partition_epoch: PARTITION_EPOCH, generation, epoch, first };
+                producers.check(admission, &ahead, EPOCH)
             };
             assert_eq!(next(&before), next(&after), "{task:?}");
         }

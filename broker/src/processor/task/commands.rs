@@ -17,7 +17,7 @@ use headwater_core::task::commit::{OutputBatch, StateChange, TimerChange};
 use headwater_core::task::{OutputAnswer, OutputReply, StepError, StepRun, StopReason, TaskCommand, TaskEvent};
 use headwater_protocol::batch::{BatchError, BatchHeader};
 use headwater_protocol::error::{ApiError, ErrorCode};
-use headwater_protocol::ids::{LeaderEpoch, TopicPartition};
+use headwater_protocol::ids::{LeaderEpoch, PartitionEpoch, TopicPartition};
 use headwater_protocol::messages::records::Acks;
 use headwater_state::ChangelogPosition;
 use headwater_wasm_host::{CallError, InputBatch, Stopper, encode_timers};
@@ -244,9 +244,11 @@ impl<S: Surroundings> Instance<S> {
                     reached(FailPoint::AfterCommitDurable);
                 }
                 TaskCommand::Send { output, token, first, count, bytes, generation, epoch } => {
-                    let admission = Admission::TaskOutput { generation, epoch, first };
                     let upto = first + u64::from(count) - 1;
-                    self.send(Sending { output, token, upto }, bytes, admission);
+                    let sending = Sending { output, token, upto };
+                    let admission =
+                        |partition_epoch| Admission::TaskOutput { partition_epoch, generation, epoch, first };
+                    self.send(sending, bytes, admission);
                     reached(FailPoint::AfterFirstOutputSent);
                 }
                 TaskCommand::Stop(reason) => return Some(reason),
@@ -279,10 +281,12 @@ impl<S: Surroundings> Instance<S> {
     }
 
     /// Sends outputs to their partition; the answer comes as mail.
-    fn send(&self, sending: Sending, bytes: Bytes, admission: Admission) {
+    fn send(&self, sending: Sending, bytes: Bytes, admission: impl Fn(PartitionEpoch) -> Admission) {
         let answer = |answer| Mail::Event(sending.answered(answer));
-        let led = match self.surroundings.led(sending.output) {
-            Ok(led) => led,
+        let found = self.surroundings.led(sending.output);
+        let (led, admission) = match found.and_then(|led| Ok((led, self.surroundings.partition_epoch(sending.output)?)))
+        {
+            Ok((led, partition_epoch)) => (led, admission(partition_epoch)),
             Err(error) => return self.mails.send_internal(answer(unreachable(error))),
         };
         // The batch is kept until it is acknowledged, so its leader stamps a copy.
@@ -323,7 +327,11 @@ impl Sending {
             Outcome::Refused(Refusal::Producer(ProducerRefusal::Expect { number })) => OutputAnswer::Expect(number),
             Outcome::Refused(Refusal::Producer(ProducerRefusal::Fenced { .. })) => OutputAnswer::Fenced,
             Outcome::Refused(
-                Refusal::Busy | Refusal::Closing | Refusal::NotEnoughReplicas { .. } | Refusal::AppendFailed(_),
+                Refusal::Busy
+                | Refusal::Closing
+                | Refusal::NotEnoughReplicas { .. }
+                | Refusal::PartitionEpoch { .. }
+                | Refusal::AppendFailed(_),
             ) => OutputAnswer::Retry,
             Outcome::Refused(refusal) => OutputAnswer::Refused(refusal.to_string()),
         }

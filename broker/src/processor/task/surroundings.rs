@@ -8,8 +8,8 @@ use crate::module::Modules;
 use crate::partition::{PartitionHandle, Partitions};
 use crate::processor::host::TaskHost;
 use headwater_core::cluster::ClusterImage;
-use headwater_protocol::error::ApiError;
-use headwater_protocol::ids::TopicPartition;
+use headwater_protocol::error::{ApiError, ErrorCode};
+use headwater_protocol::ids::{PartitionEpoch, TopicPartition};
 use headwater_wasm_host::{CallError, InputBatch, Stopper};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -24,6 +24,12 @@ pub trait Surroundings {
     /// # Errors
     /// There is none, or it is led elsewhere.
     fn led(&self, id: TopicPartition) -> Result<Arc<PartitionHandle>, ApiError>;
+
+    /// The partition epoch under which the task knows the partition; it goes with every batch that is sent there.
+    ///
+    /// # Errors
+    /// There is no such partition.
+    fn partition_epoch(&self, id: TopicPartition) -> Result<PartitionEpoch, ApiError>;
 
     /// The deployed code, to run over `host`.
     ///
@@ -75,6 +81,12 @@ impl Surroundings for BrokerSurroundings {
 
     fn led(&self, id: TopicPartition) -> Result<Arc<PartitionHandle>, ApiError> {
         self.partitions.led(&self.image, id)
+    }
+
+    fn partition_epoch(&self, id: TopicPartition) -> Result<PartitionEpoch, ApiError> {
+        let partition = self.image.partition(id).map(|partition| partition.partition_epoch);
+        partition
+            .ok_or_else(|| ApiError::new(ErrorCode::UnknownTopicOrPartition, format!("there is no partition {id}")))
     }
 
     fn load_guest(&self, setting: &TaskSetting, host: Arc<Mutex<TaskHost>>) -> Result<Guest, Failure> {

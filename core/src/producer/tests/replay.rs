@@ -21,7 +21,12 @@ fn offer(
     match (kind, who) {
         (PartitionKind::Records, 0..=3) => (Admission::Client, batch(i64::from(who), epoch, sequence, count)),
         (PartitionKind::Records, _) => {
-            let admission = Admission::TaskOutput { generation, epoch: LeaderEpoch(epoch.into()), first };
+            let admission = Admission::TaskOutput {
+                partition_epoch: headwater_protocol::ids::PartitionEpoch(0),
+                generation,
+                epoch: LeaderEpoch(epoch.into()),
+                first,
+            };
             (admission, batch(task_id(generation), epoch, sequence, count))
         }
         (PartitionKind::Changelog, _) => {

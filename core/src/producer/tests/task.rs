@@ -89,7 +89,12 @@ fn a_new_generation_begins_again_at_zero_and_fences_the_old_one() {
     assert_eq!(partition.output(0, 9, 9, 0, 5), fenced(1, 2));
     assert_eq!(partition.output(0, 10, 10, 5, 1), fenced(1, 2));
     let header = batch(task_id(0), 2, 1, 1);
-    let lie = Admission::TaskOutput { generation: 1, epoch: LeaderEpoch(2), first: 1 };
+    let lie = Admission::TaskOutput {
+        partition_epoch: headwater_protocol::ids::PartitionEpoch(0),
+        generation: 1,
+        epoch: LeaderEpoch(2),
+        first: 1,
+    };
     assert!(is_malformed(partition.offer(lie, header)), "the id's generation is the sender's");
 }
 
@@ -112,7 +117,12 @@ fn numbers_and_epochs_wrap() {
 fn what_a_sender_says_of_itself_must_fit_the_batch() {
     let mut partition = output_partition();
     let header = batch(task_id(0), 1, 7, 1);
-    let admission = Admission::TaskOutput { generation: 0, epoch: LeaderEpoch(1), first: 8 };
+    let admission = Admission::TaskOutput {
+        partition_epoch: headwater_protocol::ids::PartitionEpoch(0),
+        generation: 0,
+        epoch: LeaderEpoch(1),
+        first: 8,
+    };
     assert!(is_malformed(partition.offer(admission, header)));
     let ordinary = batch(4, 1, 8, 1);
     assert!(is_malformed(partition.offer(admission, ordinary)), "not a task's id");

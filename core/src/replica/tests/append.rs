@@ -3,7 +3,6 @@
 use super::*;
 use crate::cluster::{PartitionImage, ReplicaAssignment, TopicSettings};
 use crate::limits;
-use headwater_protocol::ids::PartitionEpoch;
 
 #[test]
 fn offsets_are_given_out_in_the_order_of_proposals() {
@@ -148,7 +147,7 @@ fn a_leader_s_part_comes_from_the_image() {
     let image = PartitionImage {
         leader: Some(LOCAL),
         leader_epoch: EPOCH,
-        partition_epoch: PartitionEpoch(3),
+        partition_epoch: PARTITION_EPOCH,
         replicas: replicas.to_vec(),
         isr: vec![LOCAL],
     };

@@ -36,7 +36,8 @@ fn a_retry_waits_for_what_its_own_acks_ask() {
 
 fn send(partition: &mut Partition, epoch: i32, first: u64, count: i32) -> u64 {
     let header = batch(task_id(0), 1, first as i32, count);
-    let admission = Admission::TaskOutput { generation: 0, epoch: LeaderEpoch(epoch), first };
+    let admission =
+        Admission::TaskOutput { partition_epoch: PARTITION_EPOCH, generation: 0, epoch: LeaderEpoch(epoch), first };
     // Even acks = none: what a task is told is true of what is below the high watermark.
     partition.propose(header, Acks::None, admission)
 }
@@ -86,4 +87,27 @@ fn a_retry_fails_with_an_original_that_was_not_written() {
     let again = partition.produce(1, 3, 2, Acks::All);
     partition.write_and_flush();
     assert_eq!(partition.answer(again), appended(3, 2), "what failed is not remembered");
+}
+
+#[test]
+fn a_task_s_output_goes_to_the_partition_epoch_it_was_meant_for() {
+    // covers STEP-9: rule 1, before what the producer's state says, even of a duplicate
+    let mut partition = Partition::new(Durability::Fsync);
+    let first = send(&mut partition, 1, 0, 2);
+    partition.write_and_flush();
+    assert_eq!(partition.answer(first), appended(0, 2));
+    let mut send_at = |theirs: u32, first: u64| {
+        let header = batch(task_id(0), 1, first as i32, 2);
+        let (generation, epoch, partition_epoch) = (0, LeaderEpoch(1), PartitionEpoch(theirs));
+        let admission = Admission::TaskOutput { partition_epoch, generation, epoch, first };
+        partition.propose(header, Acks::All, admission)
+    };
+    let (older, newer, again) = (send_at(2, 2), send_at(4, 2), send_at(2, 0));
+    for (token, theirs) in [(older, 2), (newer, 4), (again, 2)] {
+        let refusal = Refusal::PartitionEpoch { ours: PARTITION_EPOCH, theirs: PartitionEpoch(theirs) };
+        assert_eq!(partition.refusal(token), refusal);
+    }
+    let right = send(&mut partition, 1, 2, 2);
+    partition.write_and_flush();
+    assert_eq!(partition.answer(right), appended(2, 2), "a refused batch changed nothing");
 }

@@ -72,7 +72,12 @@ fn run(partition: &mut Partition, senders: &mut Senders, action: &Action) {
             partition.produce(who, sequence, count, acks);
         }
         Action::Send { epoch, first, count } => {
-            let admission = Admission::TaskOutput { generation: 0, epoch: LeaderEpoch(epoch), first };
+            let admission = Admission::TaskOutput {
+                partition_epoch: PARTITION_EPOCH,
+                generation: 0,
+                epoch: LeaderEpoch(epoch),
+                first,
+            };
             partition.propose(batch(task_id(0), 1, first as i32, count), Acks::All, admission);
         }
         Action::Plain(acks) => drop(partition.produce_plain(1, acks)),

@@ -3,7 +3,8 @@
 use super::*;
 
 fn task_output(partition: &mut Partition, generation: u32, first: u64, count: i32) -> u64 {
-    let admission = Admission::TaskOutput { generation, epoch: LeaderEpoch(1), first };
+    let admission =
+        Admission::TaskOutput { partition_epoch: PARTITION_EPOCH, generation, epoch: LeaderEpoch(1), first };
     partition.propose(batch(task_id(generation), 1, first as i32, count), Acks::All, admission)
 }
 

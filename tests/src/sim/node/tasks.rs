@@ -8,7 +8,7 @@ use headwater_broker::drive::{
 };
 use headwater_core::cluster::{ClusterImage, ProcessorImage};
 use headwater_protocol::error::{ApiError, ErrorCode};
-use headwater_protocol::ids::TopicPartition;
+use headwater_protocol::ids::{PartitionEpoch, TopicPartition};
 use headwater_protocol::messages::processor::TaskState;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ const MAILS_MAX: usize = 1024;
 
 /// What is around a simulated task.
 pub struct SimSurroundings {
+    image: ClusterImage,
     handles: Handles,
     trap: Trap,
 }
@@ -27,6 +28,11 @@ impl Surroundings for SimSurroundings {
     fn led(&self, id: TopicPartition) -> Result<Arc<PartitionHandle>, ApiError> {
         let led = self.handles.lock().get(&id).cloned();
         led.ok_or_else(|| ApiError::new(ErrorCode::NotLeaderOrFollower, "not led here"))
+    }
+
+    fn partition_epoch(&self, id: TopicPartition) -> Result<PartitionEpoch, ApiError> {
+        let partition = self.image.partition(id).map(|partition| partition.partition_epoch);
+        partition.ok_or_else(|| ApiError::new(ErrorCode::UnknownTopicOrPartition, "no such partition"))
     }
 
     fn load_guest(&self, setting: &TaskSetting, host: Arc<Mutex<TaskHost>>) -> Result<SimGuest, Failure> {
@@ -129,7 +135,8 @@ impl Broker {
             image: image.clone(),
             log: Arc::new(ProcessorLog::new(16)),
         };
-        let surroundings = SimSurroundings { handles: Arc::clone(&self.handles), trap: Trap::clone(&self.trap) };
+        let surroundings =
+            SimSurroundings { image: image.clone(), handles: Arc::clone(&self.handles), trap: Trap::clone(&self.trap) };
         let stopper = Arc::new(Mutex::new(None));
         let driver = TaskDriver::new(Arc::new(surroundings), setting, mails.clone(), Arc::clone(&status), stopper);
         let (revision, paused) = (processor.revision, processor.paused);

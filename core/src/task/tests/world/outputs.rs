@@ -5,7 +5,7 @@ use crate::producer::{Admission, PartitionKind, ProducerRefusal, Producers, Verd
 use crate::task::tests::Mutant;
 use crate::task::{OutputAnswer, OutputReply, TaskEvent};
 use headwater_protocol::batch::BatchHeader;
-use headwater_protocol::ids::LeaderEpoch;
+use headwater_protocol::ids::{LeaderEpoch, PartitionEpoch};
 
 struct Written {
     header: BatchHeader,
@@ -58,7 +58,7 @@ impl OutputLog {
 
     fn judge(&self, without: Option<Mutant>, message: &Message, header: &BatchHeader) -> Verdict {
         let Message { generation, epoch, first, .. } = *message;
-        let admission = Admission::TaskOutput { generation, epoch, first };
+        let admission = Admission::TaskOutput { partition_epoch: PartitionEpoch(0), generation, epoch, first };
         let verdict = self.producers.check(admission, header, LeaderEpoch(0));
         let unknown = self.producers.is_empty();
         let newest = self.log.iter().map(|written| written.sender).max();
