@@ -416,6 +416,21 @@ mod tests {
     fn values_out_of_range_and_of_the_wrong_kind_are_refused_by_name() {
         let error = BrokerConfig::parse("[log]\nwriter_threads = 0").unwrap_err().to_string();
         assert!(error.contains("log.writer_threads") && error.contains("1 to 64"), "{error}");
+        let flush_threads_max = headwater_log::limits::FLUSH_THREADS_MAX;
+        for (text, key, range) in [
+            ("[log]\nflush_threads = 0".to_owned(), "log.flush_threads", format!("1 to {flush_threads_max}")),
+            (
+                format!("[log]\nflush_threads = {}", flush_threads_max + 1),
+                "log.flush_threads",
+                format!("1 to {flush_threads_max}"),
+            ),
+            ("[modules]\nfunctions_max = 0".to_owned(), "modules.functions_max", "1 to 1000000".to_owned()),
+            ("[modules]\nfunctions_max = 1000001".to_owned(), "modules.functions_max", "1 to 1000000".to_owned()),
+        ] {
+            let error = BrokerConfig::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(key) && error.contains(&range), "{text}: {error}");
+        }
+        assert!(BrokerConfig::parse(&format!("[log]\nflush_threads = {flush_threads_max}")).is_ok());
         let error = BrokerConfig::parse("broker_id = \"one\"").unwrap_err().to_string();
         assert!(error.contains("broker_id"), "{error}");
         let error = BrokerConfig::parse("admin_listen = \"here\"").unwrap_err().to_string();

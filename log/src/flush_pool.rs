@@ -59,12 +59,16 @@ impl<T: Send + 'static> FlushPool<T> {
     /// job; it should do no more than hand the result on, and may submit.
     ///
     /// # Errors
-    /// When the operating system gives no threads.
+    /// `threads` is outside that range (`InvalidInput`), or the operating system gives no threads.
     pub fn start(threads: usize, done: impl Fn(T, FlushResult) + Send + Sync + 'static) -> io::Result<Self> {
+        if threads == 0 || threads > limits::FLUSH_THREADS_MAX {
+            let message = format!("{threads} flush threads: 1 to {} are possible", limits::FLUSH_THREADS_MAX);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         let state = State { waiting: VecDeque::new(), round: VecDeque::new(), running: 0, rounds: 0, is_closed: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), done: Box::new(done) });
         let pool = Self { shared, threads: Mutex::default() };
-        for number in 0..threads.clamp(1, limits::FLUSH_THREADS_MAX) {
+        for number in 0..threads {
             let shared = Arc::clone(&pool.shared);
             let thread = thread::Builder::new().name(format!("flush-{number}")).spawn(move || shared.work())?;
             pool.threads.lock().push(thread);

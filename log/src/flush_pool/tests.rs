@@ -155,3 +155,12 @@ fn real_files_are_flushed_side_by_side() {
         }
     }
 }
+
+#[test]
+fn a_number_of_threads_out_of_range_is_refused() {
+    for threads in [0, limits::FLUSH_THREADS_MAX + 1] {
+        let error = FlushPool::<()>::start(threads, |(), _| ()).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert!(error.to_string().contains(&format!("{threads} flush threads: 1 to ")), "{error}");
+    }
+}
