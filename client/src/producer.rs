@@ -180,7 +180,8 @@ impl Producer {
             });
             match taken {
                 Ok(delivery) => return Ok(delivery),
-                Err(trouble) => self.overcome(trouble, record.topic).await?,
+                // Boxed, or every record would move the state of what it seldom waits for.
+                Err(trouble) => Box::pin(self.overcome(trouble, record.topic)).await?,
             }
         }
     }
@@ -197,7 +198,8 @@ impl Producer {
             let taken = self.inner().with_core(|core| core.append_with(&record, timestamp, Instant::now).map(drop));
             match taken {
                 Ok(()) => return Ok(()),
-                Err(trouble) => self.overcome(trouble, topic).await?,
+                // As in `send`.
+                Err(trouble) => Box::pin(self.overcome(trouble, topic)).await?,
             }
         }
     }
