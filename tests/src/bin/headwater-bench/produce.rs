@@ -21,7 +21,8 @@ const PARTITIONS: u32 = 4;
 const SHARE_OF_QUINN: f64 = 0.6;
 const FLUSH_ROUNDS: &str = "headwater_flush_rounds_total";
 
-/// Values of one size that are sent again and again, and the batches that they make.
+/// Values of one size that are sent again and again, and the batches that they make. A clone shares them.
+#[derive(Clone)]
 struct Load {
     value_bytes: usize,
     values: Bytes,
@@ -135,9 +136,10 @@ impl Arena {
     fn produce(&mut self, load: &Load, durability: &str) -> Result<Duration> {
         self.topics += 1;
         let topic = format!("produce-{}", self.topics);
-        let client = self.client.clone();
-        self.runtime.block_on(async {
-            create_topic(&client, &topic, PARTITIONS, &[("durability", durability)]).await?;
+        let (client, load, durability) = (self.client.clone(), load.clone(), durability.to_owned());
+        // On a worker, as its baselines are.
+        let producing = self.runtime.spawn(async move {
+            create_topic(&client, &topic, PARTITIONS, &[("durability", durability.as_str())]).await?;
             let producer = client.producer(ProducerConfig::default())?;
             let start = Instant::now();
             for number in 0..load.records {
@@ -151,7 +153,8 @@ impl Arena {
                 deleted?;
             }
             if acknowledged == load.records as u64 { Ok(taken) } else { Err("a record was not acknowledged".into()) }
-        })
+        });
+        self.runtime.block_on(producing)?
     }
 
     fn send_plainly(&self, load: &Load) -> Result<Duration> {
