@@ -1,9 +1,9 @@
 //! The words of the command line.
 
 use crate::commands::{
-    broker::BrokerArguments, consume::ConsumeArguments, dev::DevArguments, log_dirs::LogDirsArguments,
-    module::ModuleCommand, offsets::OffsetsArguments, processor::ProcessorCommand, produce::ProduceArguments,
-    topic::TopicCommand,
+    broker::BrokerArguments, consume::ConsumeArguments, dev::DevArguments, dump_log::DumpLogArguments,
+    log_dirs::LogDirsArguments, module::ModuleCommand, offsets::OffsetsArguments, processor::ProcessorCommand,
+    produce::ProduceArguments, topic::TopicCommand,
 };
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand};
@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Offsets(OffsetsArguments),
     /// Print what partitions take on the brokers' disks.
     LogDirs(LogDirsArguments),
+    /// Print the batches and records of a segment's file, without a broker.
+    DumpLog(DumpLogArguments),
     /// Build, upload, list, describe and delete modules.
     #[command(subcommand)]
     Module(ModuleCommand),

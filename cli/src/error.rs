@@ -59,6 +59,18 @@ pub(crate) enum CliError {
     /// A module can't be built; the text says whose fault it is and the remedy.
     #[error("{0}")]
     Build(String),
+    /// A segment can't be read, or not to its end.
+    #[error(transparent)]
+    Dump(#[from] headwater_log::DumpError),
+    /// Disk: a segment has batches that are not what was written.
+    #[error("disk: {}: batches with a wrong checksum: {count}; restore the partition from a replica or a backup",
+            file.display())]
+    Damaged {
+        /// The segment.
+        file: PathBuf,
+        /// How many batches.
+        count: u64,
+    },
     /// The input breaks a rule.
     #[error("{0}")]
     Input(String),

@@ -26,6 +26,7 @@ pub mod checkpoint_file;
 mod config;
 pub mod conformance;
 mod directory;
+mod dump;
 mod error;
 mod flush;
 mod flush_pool;
@@ -45,6 +46,7 @@ mod walk;
 
 pub use config::{BadConfig, LogConfig};
 pub use directory::DataDirectory;
+pub use dump::{DumpError, DumpedBatch, SegmentSummary, dump_segment};
 pub use error::{Damage, LogError};
 pub use flush::{Durable, FlushJob, FlushResult, Position};
 pub use flush_pool::{FLUSH_THREADS_DEFAULT, FlushPool};

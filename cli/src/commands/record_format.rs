@@ -44,6 +44,22 @@ impl RecordFormat {
         out.write_all(b"\n")
     }
 
+    /// Writes one record below the line of its batch.
+    pub(crate) fn write_apart(&self, out: &mut impl Write, record: &Record<'_>) -> io::Result<()> {
+        match self.format {
+            Format::Text => {
+                out.write_all(b"  ")?;
+                self.write_line(out, 0, record)?;
+            }
+            Format::Json => {
+                let mut object = Map::new();
+                insert_record(&mut object, record);
+                serde_json::to_writer(&mut *out, &json!({"record": object}))?;
+            }
+        }
+        out.write_all(b"\n")
+    }
+
     fn write_line(&self, out: &mut impl Write, partition: u32, record: &Record<'_>) -> io::Result<()> {
         let separate = |out: &mut dyn Write| out.write_all(&self.separator);
         if self.timestamp {
@@ -101,6 +117,14 @@ impl RecordFormat {
 
 /// Everything of a record. Bytes that are no UTF-8 are hexadecimal, under a name that says so.
 fn object(topic: &str, partition: u32, record: &Record<'_>) -> Value {
+    let mut object = Map::new();
+    object.insert("topic".to_owned(), topic.into());
+    object.insert("partition".to_owned(), partition.into());
+    insert_record(&mut object, record);
+    Value::from(object)
+}
+
+fn insert_record(object: &mut Map<String, Value>, record: &Record<'_>) {
     let headers: Vec<Value> = record
         .headers()
         .flatten()
@@ -111,15 +135,11 @@ fn object(topic: &str, partition: u32, record: &Record<'_>) -> Value {
             Value::from(header)
         })
         .collect();
-    let mut object = Map::new();
-    object.insert("topic".to_owned(), topic.into());
-    object.insert("partition".to_owned(), partition.into());
     object.insert("offset".to_owned(), record.offset.into());
     object.insert("timestamp".to_owned(), record.timestamp.into());
     object.insert("headers".to_owned(), json!(headers));
-    insert_bytes(&mut object, "key", record.key);
-    insert_bytes(&mut object, "value", record.value);
-    Value::from(object)
+    insert_bytes(object, "key", record.key);
+    insert_bytes(object, "value", record.value);
 }
 
 fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {

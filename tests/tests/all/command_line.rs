@@ -31,6 +31,7 @@ fn every_command_explains_itself_with_examples() {
         &["consume"],
         &["offsets"],
         &["log-dirs"],
+        &["dump-log"],
         &["module", "build"],
         &["module", "upload"],
         &["module", "list"],

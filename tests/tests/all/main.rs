@@ -7,6 +7,7 @@ mod command_line;
 mod components;
 mod crash;
 mod documents;
+mod dump_log;
 mod facts;
 mod limits;
 mod one_build;
