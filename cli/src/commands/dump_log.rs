@@ -20,9 +20,9 @@ Needs no broker and changes nothing. A segment that a broker is writing to may e
 JSON is one object a line: batches, records where they are asked for, and a summary at the end.
 
 Examples:
-  headwater dump-log headwater-data/logs/<topic id>-0/00000000000000000000.log
-  headwater dump-log --batches-only headwater-data/logs/<topic id>-0/00000000000000000000.log
-  headwater dump-log --format json headwater-data/logs/<topic id>-0/00000000000000000000.log")]
+  headwater dump-log headwater-data/logs/TOPIC_ID-0/00000000000000000000.log
+  headwater dump-log --batches-only headwater-data/logs/TOPIC_ID-0/00000000000000000000.log
+  headwater dump-log --format json headwater-data/logs/TOPIC_ID-0/00000000000000000000.log")]
 pub(crate) struct DumpLogArguments {
     /// A segment, named by its first offset as the broker named it.
     #[arg(value_name = "FILE")]
