@@ -7,7 +7,7 @@ use crate::output::Format;
 use clap::Args;
 use headwater_log::storage::file::FileStorage;
 use headwater_log::{DumpedBatch, SegmentSummary, dump_segment};
-use headwater_protocol::batch::{BatchHeader, BatchLimits};
+use headwater_protocol::batch::{BatchError, BatchHeader, BatchLimits};
 use headwater_protocol::compression::Compression;
 use serde_json::json;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -123,15 +123,23 @@ fn write_records(out: &mut impl Write, format: &RecordFormat, dumped: &DumpedBat
     let Ok(batch) = &dumped.batch else { return Ok(()) };
     let records = match batch.records(&BatchLimits::INTERNAL) {
         Ok(records) => records,
-        Err(error) => return writeln!(out, "  its records can't be read: {error}").map_err(CliError::output),
+        Err(error) => return write_trouble(out, format.format, &error).map_err(CliError::output),
     };
     for record in records.iter() {
         match record {
             Ok(record) => format.write_apart(out, &record).map_err(CliError::output)?,
-            Err(error) => writeln!(out, "  the next record can't be read: {error}").map_err(CliError::output)?,
+            Err(error) => write_trouble(out, format.format, &error).map_err(CliError::output)?,
         }
     }
     Ok(())
+}
+
+/// Says, where a record would stand, why none can be read.
+fn write_trouble(out: &mut impl Write, format: Format, error: &BatchError) -> io::Result<()> {
+    match format {
+        Format::Text => writeln!(out, "  can't be read: {error}"),
+        Format::Json => writeln!(out, "{}", json!({"record": {"error": error.to_string()}})),
+    }
 }
 
 fn write_summary(out: &mut impl Write, format: Format, summary: &SegmentSummary) -> io::Result<()> {
@@ -144,5 +152,23 @@ fn write_summary(out: &mut impl Write, format: Format, summary: &SegmentSummary)
             });
             writeln!(out, "{}", json!({"summary": line}))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_is_a_line_of_the_form_that_was_asked_for() {
+        let error = BatchHeader::decode(b"short").unwrap_err();
+        let written = |format| {
+            let mut out = Vec::new();
+            write_trouble(&mut out, format, &error).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let line: serde_json::Value = serde_json::from_str(&written(Format::Json)).unwrap();
+        assert_eq!(line["record"]["error"], error.to_string());
+        assert_eq!(written(Format::Text), format!("  can't be read: {error}\n"));
     }
 }
