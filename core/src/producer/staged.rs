@@ -48,9 +48,15 @@ impl StagedProducers {
         self.settled.forget_processor(processor);
     }
 
-    /// As [`Producers::forget_before`].
+    /// As [`Producers::forget_before`]; who has a batch on its way knows no more of the rest than the log does.
     pub fn forget_before(&mut self, log_start: i64) {
         self.settled.forget_before(log_start);
+        for staged in &mut self.staged {
+            if let Entry::Client(entry) = &mut staged.entry {
+                let stays = entry.forget_before(log_start);
+                debug_assert!(stays, "what is on its way lies behind the log's start");
+            }
+        }
     }
 
     /// Tasks of which no batch would be left if the log began at `log_start`, each as the checkpoint that keeps it. One

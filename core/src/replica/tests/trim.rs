@@ -123,6 +123,25 @@ fn ordinary_producers_are_known_as_far_as_their_batches_are_there() {
 }
 
 #[test]
+fn a_batch_on_its_way_keeps_no_memory_of_those_that_are_gone() {
+    // covers IDP-4, IDP-5: found by random actions
+    let mut partition = Partition::new(Durability::Fsync);
+    partition.produce(2, 0, 1, Acks::All);
+    partition.produce(2, 1, 1, Acks::All);
+    partition.write_and_flush();
+    partition.produce_plain(1, Acks::All);
+    partition.trim(1);
+    partition.produce(2, 2, 1, Acks::All);
+    partition.write(1);
+    partition.flush(3);
+    assert_eq!((partition.trims.as_slice(), partition.in_hand.len()), ([Ok(1)].as_slice(), 1));
+    let again = partition.produce(2, 0, 1, Acks::All);
+    assert!(matches!(partition.refusal(again), Refusal::Producer(_)), "its original is not there");
+    let again = partition.produce(2, 1, 1, Acks::All);
+    assert_eq!(partition.answer(again), duplicate(1));
+}
+
+#[test]
 fn a_deleted_processor_s_tasks_need_no_checkpoint() {
     let mut partition = Partition::new(Durability::Fsync);
     task_output(&mut partition, 0, 0, 2);
