@@ -1,4 +1,5 @@
-//! Rules that can be left out of the product, one at a time, to see that the simulator's checkers notice.
+//! Rules that can be left out of the product, one at a time, to see that the simulator's checkers, or the crash points of
+//! the storage engine, notice.
 //!
 //! ```text
 //!   core, log, state, broker ── lacks(Mutant::X)? ──► false, known to the compiler   without the feature `mutants`
@@ -26,6 +27,11 @@ macro_rules! mutants {
         impl Mutant {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// Those of the storage engine alone, which the crash points in `log/tests` notice; the simulator, which runs a
+            /// whole broker, seldom stops it between two calls.
+            pub const OF_CRASH_POINTS: &[Self] =
+                &[Self::CutNotKept, Self::CutNotSynced, Self::FilesBeforeStart, Self::StartBeforeName];
 
             /// Its name on a command line.
             #[must_use]
@@ -93,6 +99,14 @@ mutants! {
         "after a restart what may not be synced is synced, and not written again";
     HalfBatchStays, "LOG-7", "half-batch-stays",
         "what a failed write left behind is not cut off";
+    CutNotKept, "LOG-2", "cut-not-kept",
+        "what recovery cuts off a log is not kept in lost+found";
+    CutNotSynced, "LOG-2", "cut-not-synced",
+        "what recovery cut off can come back behind what is appended in its place";
+    FilesBeforeStart, "LOG-2", "files-before-start",
+        "retention removes files before the log's new start is durable";
+    StartBeforeName, "LOG-6", "start-before-name",
+        "a log's new start is durable before the name of the segment that it lies in";
     RetryAppended, "IDP-2", "retry-appended",
         "a retry of a remembered batch is appended";
     OneBatchRemembered, "IDP-2", "one-batch-remembered",

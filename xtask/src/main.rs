@@ -6,11 +6,13 @@
 //!            ├─ demo ───── broker, word count, real texts, every count compared
 //!            ├─ test ───── setup, then all tests
 //!            ├─ bench ──── ratios from one run
-//!            └─ sim ────── the simulator
+//!            ├─ sim ────── the simulator
+//!            └─ crash-points ─ the storage engine, stopped at every call
 //! ```
 
 mod bench;
 mod command;
+mod crash_points;
 mod demo;
 mod modules;
 mod setup;
@@ -53,6 +55,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Stop the storage engine at every call that changes the disk; see docs/crash-points.md
+    CrashPoints {
+        /// Try more sets of survivors and more random histories
+        #[arg(long)]
+        full: bool,
+    },
     /// Build modules/* into components and print where they are
     Modules,
     /// Only find or install a compiler for wasm guests
@@ -70,6 +78,7 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Task::Bench { filter } => bench::run_all(setup, filter.as_deref()),
+        Task::CrashPoints { full } => crash_points::run_all(full),
         Task::Modules => modules::build_all(setup).map(|directory| println!("{}", directory.display())),
         Task::Setup => setup::guest_compiler(setup).map(|compiler| println!("guests are built with {compiler}")),
     };

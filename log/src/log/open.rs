@@ -390,10 +390,14 @@ impl Cutting<'_> {
                 changed(self.storage().sync_directory(&lost_found))?;
                 changed(self.storage().sync_directory(self.path))?;
             } else if let Some((_, file, _)) = segments.iter().find(|(base, ..)| *base == piece.base_offset) {
-                self.copy(file.as_ref(), piece, &target)?;
-                changed(self.storage().sync_directory(&lost_found))?;
+                if !lacks(Mutant::CutNotKept) {
+                    self.copy(file.as_ref(), piece, &target)?;
+                    changed(self.storage().sync_directory(&lost_found))?;
+                }
                 changed(file.truncate(piece.position))?;
-                changed(file.sync())?;
+                if !lacks(Mutant::CutNotSynced) {
+                    changed(file.sync())?;
+                }
             }
             lost.bytes += piece.bytes;
             lost.files.push(target);

@@ -5,6 +5,7 @@ use crate::error::LogError;
 use crate::format::names;
 use crate::segment::Segment;
 use crate::shared::LogShared;
+use headwater_mutants::{Mutant, lacks};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -58,15 +59,20 @@ impl TrimJob {
         let directory = &self.shared.directory;
         let storage = directory.storage().as_ref();
         directory.health().check()?;
-        if !self.removed.is_empty() {
+        if !self.removed.is_empty() && !lacks(Mutant::StartBeforeName) {
             // The segment behind them may be new: without its name the log would end before its start.
             storage.sync_directory(&self.shared.path).map_err(|error| directory.failed(error))?;
         }
-        directory.checkpoint()?;
+        if !lacks(Mutant::FilesBeforeStart) {
+            directory.checkpoint()?;
+        }
         let mut bytes = 0;
         for segment in &self.removed {
             bytes += segment.bytes();
             remove_files(directory, &self.shared.path, segment.base_offset)?;
+        }
+        if lacks(Mutant::FilesBeforeStart) {
+            directory.checkpoint()?;
         }
         Ok(bytes)
     }

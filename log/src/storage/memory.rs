@@ -85,6 +85,22 @@ impl MemoryStorage {
         disk.run += 1;
     }
 
+    /// Another disk in the same state: what was written, what is synced, and the changes in between. Its faults are gone,
+    /// and its files are not open.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let disk = self.disk.lock();
+        let fork = Disk {
+            live: disk.live.clone(),
+            durable: disk.durable.clone(),
+            unsynced: disk.unsynced.clone(),
+            run: disk.run + 1,
+            capacity_bytes: disk.capacity_bytes,
+            ..Disk::default()
+        };
+        Self { disk: Arc::new(Mutex::new(fork)) }
+    }
+
     /// How many changes a power cut now might lose.
     pub fn unsynced_changes(&self) -> usize {
         self.disk.lock().unsynced.len()

@@ -123,7 +123,8 @@ impl Arguments {
 fn hunt(arguments: &Arguments) -> ExitCode {
     use headwater_tests::sim::mutants;
     let seeds = arguments.seeds.unwrap_or(mutants::SEEDS_MAX);
-    let hunted = mutants::hunt(Mutant::ALL, seeds, arguments.threads(), &|hunted| println!("{hunted}"));
+    let hunted =
+        mutants::hunt(&mutants::of_the_simulator(), seeds, arguments.threads(), &|hunted| println!("{hunted}"));
     let caught = hunted.iter().filter(|hunted| hunted.caught.is_some()).count();
     println!("{caught} of {} mutants are caught within {seeds} seeds", hunted.len());
     if caught == hunted.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
