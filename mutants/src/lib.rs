@@ -1,5 +1,5 @@
-//! Rules that can be left out of the product, one at a time, to see that the simulator's checkers, or the crash points of
-//! the storage engine, notice.
+//! Rules that can be left out of the product, one at a time, to see that the simulator's checkers, or the crash points
+//! of the storage engine, notice.
 //!
 //! ```text
 //!   core, log, state, broker ── lacks(Mutant::X)? ──► false, known to the compiler   without the feature `mutants`
@@ -28,8 +28,8 @@ macro_rules! mutants {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// Those of the storage engine alone, which the crash points in `log/tests` notice; the simulator, which runs a
-            /// whole broker, seldom stops it between two calls.
+            /// Those of the storage engine alone, which the crash points in `log/tests` notice; the simulator, which runs
+            /// a whole broker, seldom stops it between two calls.
             pub const OF_CRASH_POINTS: &[Self] =
                 &[Self::CutNotKept, Self::CutNotSynced, Self::FilesBeforeStart, Self::StartBeforeName];
 

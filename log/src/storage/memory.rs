@@ -85,8 +85,8 @@ impl MemoryStorage {
         disk.run += 1;
     }
 
-    /// Another disk in the same state: what was written, what is synced, and the changes in between. Its faults are gone,
-    /// and its files are not open.
+    /// Another disk in the same state: what was written, what is synced, and the changes in between. Its faults are
+    /// gone, and its files are not open.
     #[must_use]
     pub fn fork(&self) -> Self {
         let disk = self.disk.lock();

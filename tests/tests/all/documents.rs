@@ -146,7 +146,7 @@ fn xtask_commands_that_documents_print_exist() {
     for document in documents() {
         for (line, command) in commands(&document) {
             if let Some(task) = command.strip_prefix("cargo xtask ").and_then(|rest| rest.split(' ').next()) {
-                let variant: String = task[..1].to_uppercase() + &task[1..];
+                let variant: String = task.split('-').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
                 let known = tasks.contains(&format!("    {variant}"));
                 assert!(known, "{}:{line}: cargo xtask has no `{task}`", document.display());
             }

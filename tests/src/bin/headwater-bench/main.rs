@@ -13,6 +13,7 @@
 //! rounds. `docs/performance.md` says how to read the figures.
 
 mod broker;
+mod cpu;
 mod disk;
 mod flush;
 mod framing;

@@ -1,6 +1,7 @@
 //! Producing: records through the client SDK into a broker's log, beside the network and the disk alone.
 
 use crate::broker::{Broker, create_topic};
+use crate::cpu::{CpuMeter, CpuSeconds};
 use crate::disk;
 use crate::options::Options;
 use crate::quinn_stream::PlainStreams;
@@ -78,7 +79,7 @@ pub(crate) fn run(options: &Options) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for (value_bytes, size) in [(1024, "1KiB"), (100, "100B")] {
         let load = Load::new(value_bytes, bytes)?;
-        figures.push(against_quinn(options, &mut arena, &load, format!("produce-os-{size}"))?);
+        figures.extend(against_quinn(options, &mut arena, &load, size)?);
     }
     let load = Load::new(1024, bytes / 2)?;
     let file = scratch.path().join("plain");
@@ -86,20 +87,43 @@ pub(crate) fn run(options: &Options) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-fn against_quinn(options: &Options, arena: &mut Arena, load: &Load, name: String) -> Result<Figure> {
+fn against_quinn(options: &Options, arena: &mut Arena, load: &Load, size: &str) -> Result<Vec<Figure>> {
     let arena = RefCell::new(arena);
-    let mut produce = || Ok(rate(load, arena.borrow_mut().produce(load, "os")?));
-    let mut plain = || Ok(rate(load, arena.borrow().send_plainly(load)?));
+    let (ours, theirs) = (CpuMeter::default(), CpuMeter::default());
+    let mut produce = || {
+        let mut arena = arena.borrow_mut();
+        let before = CpuSeconds::now(arena.broker.process_id())?;
+        let taken = arena.produce(load, "os")?;
+        ours.add(before, CpuSeconds::now(arena.broker.process_id())?, load.bytes());
+        Ok(rate(load, taken))
+    };
+    let mut plain = || {
+        let arena = arena.borrow();
+        let before = CpuSeconds::now(arena.quinn.sink_id())?;
+        let taken = arena.send_plainly(load)?;
+        theirs.add(before, CpuSeconds::now(arena.quinn.sink_id())?, load.bytes());
+        Ok(rate(load, taken))
+    };
     let mut without_copy = || Ok(rate(load, arena.borrow().send_without_copy(load)?));
     let samples = interleave(options.pick(9, 2), [&mut produce, &mut plain, &mut without_copy])?;
-    Ok(Figure {
-        name,
+    let rates = Figure {
+        name: format!("produce-os-{size}"),
         what: format!("client SDK, durability=os: {:.0} MB/s", samples.median(0)),
         baseline: format!("quinn stream {:.0} MB/s (without a copy {:.0})", samples.median(1), samples.median(2)),
         value: samples.median_of(|[produced, plain, _]| produced / plain),
         unit: "",
         goal: Goal::AtLeast(SHARE_OF_QUINN),
-    })
+    };
+    let (ours, theirs) = (ours.per_gigabyte(), theirs.per_gigabyte());
+    let cpu = Figure {
+        name: format!("produce-os-{size}-cpu"),
+        what: format!("CPU per GB: client {:.2} s, broker {:.2} s", ours.here, ours.there),
+        baseline: format!("sender {:.2} s, receiver {:.2} s", theirs.here, theirs.there),
+        value: theirs.total() / ours.total(),
+        unit: "",
+        goal: Goal::None,
+    };
+    Ok(vec![rates, cpu])
 }
 
 fn against_disk(options: &Options, arena: &mut Arena, load: &Load, file: &Path) -> Result<Figure> {

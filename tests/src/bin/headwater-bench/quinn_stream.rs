@@ -38,7 +38,7 @@ const AS_CHUNKS: u8 = 1;
 pub(crate) struct PlainStreams {
     connection: Connection,
     _endpoint: Endpoint,
-    _sink: ChildProcess,
+    sink: ChildProcess,
 }
 
 impl PlainStreams {
@@ -49,7 +49,12 @@ impl PlainStreams {
         let mut endpoint = endpoint(None)?;
         endpoint.set_default_client_config(client_config(&identities.broker)?);
         let connection = endpoint.connect(address.parse()?, "localhost")?.await?;
-        Ok(Self { connection, _endpoint: endpoint, _sink: sink })
+        Ok(Self { connection, _endpoint: endpoint, sink })
+    }
+
+    /// The far end's process.
+    pub(crate) fn sink_id(&self) -> u32 {
+        self.sink.id()
     }
 
     /// Sends so many bytes of `source`, over and over, on a new stream; how long it took until the far end said that
