@@ -28,8 +28,8 @@ macro_rules! mutants {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// Those of the storage engine alone, which the crash points in `log/tests` notice; the simulator, which runs
-            /// a whole broker, seldom stops it between two calls.
+            /// Those of the storage engine alone, which the crash points in `log/tests` notice; the simulator, which
+            /// runs a whole broker, seldom stops it between two calls.
             pub const OF_CRASH_POINTS: &[Self] =
                 &[Self::CutNotKept, Self::CutNotSynced, Self::FilesBeforeStart, Self::StartBeforeName];
 
