@@ -86,6 +86,9 @@ pub enum LogError {
     /// The partition was deleted.
     #[error("partition {0} was deleted")]
     Deleted(String),
+    /// The partition is not open here any more.
+    #[error("partition {0} was closed")]
+    Closed(String),
     /// Us, or the administrator: another process has the data directory.
     #[error("data directory {} is in use by another process: stop it, or give each broker its own", .0.display())]
     Locked(PathBuf),
@@ -117,6 +120,7 @@ impl LogError {
             Self::Checkpoint { .. } => ErrorCode::KafkaStorageError,
             Self::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             Self::Deleted(_) => ErrorCode::UnknownTopicOrPartition,
+            Self::Closed(_) => ErrorCode::NotLeaderOrFollower,
             Self::TooMany { .. } | Self::OutOfFiles(_) => ErrorCode::Busy,
             Self::NotABatch(_)
             | Self::OutOfOrder { .. }

@@ -15,6 +15,7 @@
 //!   + indexes  │ Storage: FileStorage (the disk), MemoryStorage (power cuts)  │
 //!              └──────────────────────────────────────────────────────────────┘
 //!   DataDirectory: lock, health (LOG-7), recovery points, removals, lost+found
+//!   cleaner: of the records of a key only the newest stays (compaction), on somebody else's thread
 //!   PURE: format (what files look like), recovery (what to do after a crash), retention (what is too old)
 //! ```
 //!
@@ -23,6 +24,7 @@
 //! `docs/log-format.md`.
 
 pub mod checkpoint_file;
+pub mod cleaner;
 mod config;
 pub mod conformance;
 mod directory;

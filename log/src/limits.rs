@@ -31,6 +31,10 @@ pub const PARTITION_NAME_BYTES_MAX: usize = 200;
 pub const FLUSH_THREADS_MAX: usize = 64;
 /// The most slices that one vectored write hands to the kernel (`IOV_MAX` on Linux).
 pub const WRITE_SLICES_MAX: usize = 1024;
+/// The least memory of the cleaner in which the records of every batch fit.
+pub const CLEANER_DEDUPE_BYTES_MIN: usize = 32 * MIB;
+/// Of the cleaner's memory one part in so many is for marks, two bits an offset; the rest is for keys.
+pub(crate) const CLEANER_MARKS_PART: usize = 16;
 /// The most names tried for one file in `lost+found`.
 pub const LOST_FOUND_NAMES_MAX: u32 = 10_000;
 

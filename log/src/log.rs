@@ -9,6 +9,7 @@ mod trim;
 pub use open::{LostTail, RecoveryReport};
 pub use trim::TrimJob;
 
+use crate::cleaner::LogCleaner;
 use crate::config::LogConfig;
 use crate::directory::Registration;
 use crate::error::LogError;
@@ -30,6 +31,8 @@ use std::sync::atomic::Ordering;
 /// work on other threads meanwhile.
 #[derive(Debug)]
 pub struct Log {
+    // Dropped first: nobody changes the files once the registration is given back.
+    _mark: OpenMark,
     shared: Arc<LogShared>,
     registration: Registration,
     config: LogConfig,
@@ -51,6 +54,16 @@ pub struct Log {
     inherited_offset: i64,
     /// Reused from append to append.
     headers: Vec<BatchHeader>,
+}
+
+/// Tells the cleaner, when dropped, that the log is not open any more.
+#[derive(Debug)]
+struct OpenMark(Arc<LogShared>);
+
+impl Drop for OpenMark {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 impl Log {
@@ -267,6 +280,11 @@ impl Log {
     /// A reader; it sees every append from now on, too.
     pub fn reader(&self) -> LogReader {
         LogReader::new(Arc::clone(&self.shared))
+    }
+
+    /// What cleans it, on a thread of its own; it ends with the log.
+    pub fn cleaner(&self) -> LogCleaner {
+        LogCleaner::new(Arc::clone(&self.shared))
     }
 
     /// The name of the partition's directory.

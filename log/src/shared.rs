@@ -1,5 +1,6 @@
 //! What the writer of a log shares with its readers and flush jobs.
 
+use crate::cleaner::Cleaned;
 use crate::directory::{DataDirectory, PartitionPoint};
 use crate::error::LogError;
 use crate::limits;
@@ -20,6 +21,16 @@ pub(crate) struct LogShared {
     segments: RwLock<Arc<Vec<Arc<Segment>>>>,
     end_offset: AtomicI64,
     is_deleted: AtomicBool,
+    /// The writer let go of it; another one may open it.
+    is_closed: AtomicBool,
+    /// Held while names of segments are made or removed by others than the writer.
+    pub(crate) files: Mutex<()>,
+    /// Held while the log is cleaned.
+    pub(crate) cleaning: Mutex<()>,
+    /// What is known to have been cleaned; `None` before somebody asked.
+    pub(crate) cleaned: Mutex<Option<Cleaned>>,
+    /// A swap of segments was begun and has not ended.
+    pub(crate) swap_is_open: AtomicBool,
     /// Held while a flush job runs: one at a time, so that no job can miss the failure of another one (LOG-7).
     pub(crate) sync: Mutex<SyncState>,
     /// Sealed segments whose indexes are in memory, the one loaded first in front.
@@ -49,6 +60,11 @@ impl LogShared {
             segments: RwLock::new(Arc::new(segments)),
             end_offset: AtomicI64::new(end_offset),
             is_deleted: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            files: Mutex::default(),
+            cleaning: Mutex::default(),
+            cleaned: Mutex::default(),
+            swap_is_open: AtomicBool::new(false),
             sync: Mutex::default(),
             loaded: Mutex::default(),
         }
@@ -62,6 +78,28 @@ impl LogShared {
         let mut segments = self.segments.write();
         debug_assert!(segments.last().is_none_or(|last| last.next_offset() == segment.base_offset), "no gaps");
         *segments = Arc::new(segments.iter().cloned().chain([segment]).collect());
+    }
+
+    /// Whether all of `segments` are among the log's, but for the last one.
+    pub(crate) fn has_all(&self, segments: &[Arc<Segment>]) -> bool {
+        let all = self.segments.read();
+        let sealed = all.get(..all.len().saturating_sub(1)).unwrap_or_default();
+        segments.iter().all(|segment| sealed.iter().any(|other| Arc::ptr_eq(other, segment)))
+    }
+
+    /// Puts a segment in the place of those of `old` that are still there: the log may begin later meanwhile.
+    pub(crate) fn replace(&self, old: &[Arc<Segment>], new: Arc<Segment>) {
+        let mut segments = self.segments.write();
+        let is_old = |segment: &Arc<Segment>| old.iter().any(|other| Arc::ptr_eq(other, segment));
+        let Some(place) = segments.iter().position(is_old) else { return };
+        let before = segments.iter().take(place).cloned();
+        let after = segments.iter().skip(place).filter(|segment| !is_old(segment)).cloned();
+        *segments = Arc::new(before.chain([new]).chain(after).collect());
+    }
+
+    /// Whether a segment of this base offset is among the log's.
+    pub(crate) fn has(&self, base_offset: i64) -> bool {
+        self.segments.read().iter().any(|segment| segment.base_offset == base_offset)
     }
 
     /// Takes out the segments that lie below `offset` as a whole, but for the last one.
@@ -105,6 +143,18 @@ impl LogShared {
             true => Err(LogError::Deleted(self.name.clone())),
             false => Ok(()),
         }
+    }
+
+    /// Whether its files may be changed by others than its writer.
+    pub(crate) fn check_open(&self) -> Result<(), LogError> {
+        self.check_not_deleted()?;
+        if self.is_closed.load(Ordering::Acquire) { Err(LogError::Closed(self.name.clone())) } else { Ok(()) }
+    }
+
+    /// The writer lets go of it: waits for changes of its files that are under way, and lets no other one begin.
+    pub(crate) fn close(&self) {
+        let _names = self.files.lock();
+        self.is_closed.store(true, Ordering::Release);
     }
 
     pub(crate) fn set_deleted(&self) {

@@ -33,6 +33,17 @@ macro_rules! mutants {
             pub const OF_CRASH_POINTS: &[Self] =
                 &[Self::CutNotKept, Self::CutNotSynced, Self::FilesBeforeStart, Self::StartBeforeName];
 
+            /// Those of the cleaner, which its own tests in `log` notice: they crash it at every call, and fold what is
+            /// left for every reader.
+            pub const OF_CLEANER: &[Self] = &[
+                Self::CleanedNotSynced,
+                Self::SwapNotSynced,
+                Self::RemovalsNotSynced,
+                Self::OldestStays,
+                Self::TombstonesGoAtOnce,
+                Self::CleaningForgetsProducers,
+            ];
+
             /// Its name on a command line.
             #[must_use]
             pub fn name(self) -> &'static str {
@@ -107,6 +118,18 @@ mutants! {
         "retention removes files before the log's new start is durable";
     StartBeforeName, "LOG-6", "start-before-name",
         "a log's new start is durable before the name of the segment that it lies in";
+    CleanedNotSynced, "LOG-5", "cleaned-not-synced",
+        "a cleaned segment takes its place before it is synced";
+    SwapNotSynced, "LOG-5", "swap-not-synced",
+        "segments go before the one in their place has its name for certain";
+    RemovalsNotSynced, "LOG-5", "removals-not-synced",
+        "a cleaned segment gets its last name before what it replaces is gone for certain";
+    OldestStays, "CMP-1", "oldest-stays",
+        "cleaning keeps the oldest record of a key";
+    TombstonesGoAtOnce, "CMP-3", "tombstones-go-at-once",
+        "cleaning removes tombstones without waiting";
+    CleaningForgetsProducers, "CMP-5", "cleaning-forgets-producers",
+        "cleaning keeps no header of what producers wrote last";
     RetryAppended, "IDP-2", "retry-appended",
         "a retry of a remembered batch is appended";
     OneBatchRemembered, "IDP-2", "one-batch-remembered",

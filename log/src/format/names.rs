@@ -7,6 +7,8 @@ const OFFSET_DIGITS: usize = 20;
 
 /// The leader epochs' file.
 pub const LEADER_EPOCHS: &str = "leader-epoch.checkpoint";
+/// How far a partition is cleaned, and by whom.
+pub const CLEANER: &str = "cleaner.checkpoint";
 /// The recovery points' file of a data directory.
 pub const RECOVERY_POINTS: &str = "recovery-points.checkpoint";
 /// The lock file of a data directory.
@@ -29,6 +31,17 @@ pub enum FileName {
     TimeIndex(i64),
     /// Where each leader epoch begins.
     LeaderEpochs,
+    /// How far the partition is cleaned.
+    Cleaner,
+    /// What the cleaner was writing from that base offset on; worth nothing.
+    Cleaned(i64),
+    /// A segment that takes the place of those from its base offset up to and without the other one (LOG-5).
+    Swap {
+        /// Where it begins.
+        base_offset: i64,
+        /// Where it ends.
+        next_offset: i64,
+    },
     /// Left by a crash; worth nothing.
     Temporary,
     /// Nothing that the engine makes.
@@ -41,31 +54,55 @@ impl FileName {
         if name == LEADER_EPOCHS {
             return Self::LeaderEpochs;
         }
+        if name == CLEANER {
+            return Self::Cleaner;
+        }
         if name.ends_with(TEMPORARY_SUFFIX) {
             return Self::Temporary;
         }
         let Some((digits, extension)) = name.split_once('.') else {
             return Self::Foreign;
         };
-        if digits.len() != OFFSET_DIGITS || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Self::Foreign;
+        if let Some((base, next)) = digits.split_once('-').filter(|_| extension == "swap") {
+            return match (offset(base), offset(next)) {
+                (Some(base_offset), Some(next_offset)) if base_offset < next_offset => {
+                    Self::Swap { base_offset, next_offset }
+                }
+                _ => Self::Foreign,
+            };
         }
-        // More than i64::MAX is no offset.
-        let Ok(base_offset) = digits.parse::<i64>() else {
+        let Some(base_offset) = offset(digits) else {
             return Self::Foreign;
         };
         match extension {
             "log" => Self::Segment(base_offset),
             "index" => Self::OffsetIndex(base_offset),
             "timeindex" => Self::TimeIndex(base_offset),
+            "cleaned" => Self::Cleaned(base_offset),
             _ => Self::Foreign,
         }
     }
 }
 
+/// The offset that a name has in full. More than `i64::MAX` is none.
+fn offset(digits: &str) -> Option<i64> {
+    let is_whole = digits.len() == OFFSET_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if is_whole { digits.parse().ok() } else { None }
+}
+
 /// The name of a segment's file.
 pub fn segment(base_offset: i64) -> String {
     format!("{base_offset:0OFFSET_DIGITS$}.log")
+}
+
+/// The name of what the cleaner writes, until it is whole.
+pub fn cleaned(base_offset: i64) -> String {
+    format!("{base_offset:0OFFSET_DIGITS$}.cleaned")
+}
+
+/// The name of a segment that takes the place of others, until they are gone.
+pub fn swap(base_offset: i64, next_offset: i64) -> String {
+    format!("{base_offset:0OFFSET_DIGITS$}-{next_offset:0OFFSET_DIGITS$}.swap")
 }
 
 /// The name of a segment's offset index.
@@ -102,6 +139,11 @@ mod tests {
             assert_eq!(FileName::classify(&time_index(base_offset)), FileName::TimeIndex(base_offset));
         }
         assert_eq!(segment(42), "00000000000000000042.log");
+        assert_eq!(FileName::classify(&cleaned(42)), FileName::Cleaned(42));
+        assert_eq!(FileName::classify(&swap(7, 42)), FileName::Swap { base_offset: 7, next_offset: 42 });
+        assert_eq!(swap(7, 42), "00000000000000000007-00000000000000000042.swap");
+        assert_eq!(FileName::classify(&swap(42, 42)), FileName::Foreign, "nothing lies between");
+        assert_eq!(FileName::classify(CLEANER), FileName::Cleaner);
         assert_eq!(FileName::classify(LEADER_EPOCHS), FileName::LeaderEpochs);
         assert_eq!(FileName::classify("leader-epoch.checkpoint.tmp"), FileName::Temporary);
     }

@@ -11,7 +11,9 @@ impl Log {
     /// Of the disk. The removal is finished when the data directory is opened the next time, or the partition is still
     /// there then.
     pub fn delete(self) -> Result<(), LogError> {
-        let Self { shared, registration, .. } = self;
+        let Self { shared, registration, _mark: mark, .. } = self;
+        // Waits for a cleaner that is changing names.
+        drop(mark);
         let running = shared.sync.lock();
         shared.set_deleted();
         drop(running);

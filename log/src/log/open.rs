@@ -1,8 +1,9 @@
 //! Opening a log: looks at its files, has [`recovery`] decide, and does that.
 
-use super::Log;
 use super::trim::remove_files;
+use super::{Log, OpenMark};
 use crate::checkpoint_file;
+use crate::cleaner::swap;
 use crate::config::LogConfig;
 use crate::directory::DataDirectory;
 use crate::error::{Damage, LogError};
@@ -97,6 +98,7 @@ impl Log {
         let registration = directory.register(name)?;
         let path = directory.path().join(name);
         let storage = directory.storage().as_ref();
+        swap::finish(directory, &path)?;
         let files = match Files::list(storage, &path)? {
             Some(files) => Some(files),
             None if registration.point.load().next_offset > 0 => return Err(vanished(&path)),
@@ -143,6 +145,7 @@ impl Log {
         // Unless all was synced, the names may not have been either.
         let is_unsynced = is_new || point.next_offset < end_offset || report.lost_tail.is_some();
         let log = Self {
+            _mark: OpenMark(Arc::clone(&shared)),
             shared,
             registration,
             config,
@@ -195,7 +198,7 @@ impl Files {
                     files.indexes.push((base_offset, path));
                 }
                 (EntryKind::File, FileName::Temporary) => files.temporary.push(path),
-                (EntryKind::File, FileName::LeaderEpochs) => {}
+                (EntryKind::File, FileName::LeaderEpochs | FileName::Cleaner) => {}
                 _ => files.foreign.push(entry.name),
             }
         }

@@ -67,7 +67,12 @@ impl TrimJob {
             directory.checkpoint()?;
         }
         let mut bytes = 0;
+        let _names = self.shared.files.lock();
         for segment in &self.removed {
+            // A cleaner may have put a segment in its place that reaches behind the new start.
+            if self.shared.has(segment.base_offset) {
+                continue;
+            }
             bytes += segment.bytes();
             remove_files(directory, &self.shared.path, segment.base_offset)?;
         }

@@ -92,12 +92,34 @@ impl RecordBatch {
     /// # Errors
     /// [`BatchError`] of the codec, or of a record count that the bytes can't hold.
     pub fn records(&self, limits: &BatchLimits) -> Result<Records, BatchError> {
-        let payload = self.bytes.slice(BATCH_HEADER_BYTES..);
-        let payload = match self.header.compression()? {
+        RecordsReader::default().records(self, limits)
+    }
+}
+
+/// Reads the records of many batches: keeps the decompressor's memory from one to the next.
+#[derive(Default)]
+pub struct RecordsReader {
+    decompressor: compression::Decompressor,
+}
+
+impl RecordsReader {
+    /// See [`RecordBatch::records`].
+    ///
+    /// # Errors
+    /// As [`RecordBatch::records`].
+    pub fn records(&mut self, batch: &RecordBatch, limits: &BatchLimits) -> Result<Records, BatchError> {
+        let payload = batch.bytes.slice(BATCH_HEADER_BYTES..);
+        let payload = match batch.header.compression()? {
             Compression::None => payload,
-            codec => Bytes::from(compression::Decompressor::default().decompress(codec, &payload, limits)?),
+            codec => Bytes::from(self.decompressor.decompress(codec, &payload, limits)?),
         };
-        Records::new(self.header, payload)
+        Records::new(batch.header, payload)
+    }
+}
+
+impl fmt::Debug for RecordsReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordsReader").finish_non_exhaustive()
     }
 }
 

@@ -90,6 +90,8 @@ pub struct Record<'a> {
     pub headers: &'a [u8],
     attributes: i8,
     span: RecordSpan,
+    /// From the key's length to the record's end.
+    encoded_from_key: &'a [u8],
 }
 
 /// Where a record's parts lie in [`Records::payload`]: what a host hands to a guest beside the payload.
@@ -142,6 +144,11 @@ impl<'a> Record<'a> {
         start..start + self.span.headers_bytes as usize
     }
 
+    /// Key, value and headers as they are encoded.
+    pub(super) fn encoded_from_key(&self) -> &'a [u8] {
+        self.encoded_from_key
+    }
+
     /// Record attributes; no bit has a meaning yet.
     pub(super) fn attributes(&self) -> i8 {
         self.attributes
@@ -178,6 +185,11 @@ impl<'a> RecordIter<'a> {
         }
     }
 
+    /// Bytes of the payload that were read: where the record that came last ends.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
     #[inline]
     fn read_record(&mut self) -> Result<Record<'a>, RecordFault> {
         let rest = self.payload.get(self.at..).unwrap_or_default();
@@ -191,6 +203,7 @@ impl<'a> RecordIter<'a> {
         let timestamp_delta = fields.varlong()?;
         let offset_delta = fields.varint()?;
         let start = self.at as u32;
+        let encoded_from_key = fields.rest();
         let (key, key_position, key_bytes) = fields.nullable()?;
         let (value, value_position, value_bytes) = fields.nullable()?;
         let headers = fields.rest();
@@ -215,7 +228,7 @@ impl<'a> RecordIter<'a> {
         self.at += record.len();
         self.offset_delta_min = offset_delta.saturating_add(1);
         let offset = self.base_offset + i64::from(offset_delta);
-        Ok(Record { offset, offset_delta, timestamp, key, value, headers, attributes, span })
+        Ok(Record { offset, offset_delta, timestamp, key, value, headers, attributes, span, encoded_from_key })
     }
 }
 

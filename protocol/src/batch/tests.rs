@@ -1,6 +1,7 @@
 //! Behaviour of batches.
 
 mod bombs;
+mod cleaned;
 mod damage;
 mod door;
 mod fixtures;

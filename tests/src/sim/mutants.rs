@@ -40,10 +40,11 @@ pub fn hunt(mutants: &[Mutant], seeds: u64, threads: usize, watch: &(dyn Fn(&Hun
     hunted
 }
 
-/// Every mutant but those that crash points notice.
+/// Every mutant but those that crash points, or the cleaner's tests, notice.
 #[must_use]
 pub fn of_the_simulator() -> Vec<Mutant> {
-    Mutant::ALL.iter().copied().filter(|mutant| !Mutant::OF_CRASH_POINTS.contains(mutant)).collect()
+    let is_of_log = |mutant: &Mutant| Mutant::OF_CRASH_POINTS.contains(mutant) || Mutant::OF_CLEANER.contains(mutant);
+    Mutant::ALL.iter().copied().filter(|mutant| !is_of_log(mutant)).collect()
 }
 
 /// What a run is told that goes without a rule.
