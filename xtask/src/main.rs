@@ -7,13 +7,15 @@
 //!            ├─ test ───── setup, then all tests
 //!            ├─ bench ──── ratios from one run
 //!            ├─ sim ────── the simulator
-//!            └─ crash-points ─ the storage engine, stopped at every call
+//!            ├─ crash-points ─ the storage engine, stopped at every call
+//!            └─ fuzz ───── everything that reads foreign bytes
 //! ```
 
 mod bench;
 mod command;
 mod crash_points;
 mod demo;
+mod fuzz;
 mod modules;
 mod setup;
 mod sim;
@@ -61,6 +63,14 @@ enum Task {
         #[arg(long)]
         full: bool,
     },
+    /// Feed whatever reads bytes of peers and disks; coverage-guided where a nightly compiler is installed
+    Fuzz {
+        /// Only targets whose names contain this
+        target: Option<String>,
+        /// How long each target is fed
+        #[arg(long, default_value_t = 30)]
+        seconds: u32,
+    },
     /// Build modules/* into components and print where they are
     Modules,
     /// Only find or install a compiler for wasm guests
@@ -79,6 +89,7 @@ fn main() -> ExitCode {
         },
         Task::Bench { filter } => bench::run_all(setup, filter.as_deref()),
         Task::CrashPoints { full } => crash_points::run_all(full),
+        Task::Fuzz { target, seconds } => fuzz::run_all(target.as_deref(), seconds),
         Task::Modules => modules::build_all(setup).map(|directory| println!("{}", directory.display())),
         Task::Setup => setup::guest_compiler(setup).map(|compiler| println!("guests are built with {compiler}")),
     };

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: set-up, the modules, then every test there is.
 
 use crate::command::{self, Result};
+use crate::fuzz::fuzz_cargo;
 use crate::modules;
 use crate::setup::Permission;
 use crate::workspace::{cargo, root, target_directory};
@@ -23,6 +24,8 @@ pub(crate) fn run_all(permission: Permission, filter: Option<&str>) -> Result<()
             .args(["test", "--workspace"])
             .args(&filter),
     )?;
+    // Everything that reads foreign bytes, fed with random ones.
+    command::run(fuzz_cargo()?.arg("test").args(&filter))?;
     // One integration-test binary, with fail points and mutants compiled in.
     run_cargo_test(&["--package", "headwater-tests", "--features", TEST_FEATURES], &filter, &components)
 }
