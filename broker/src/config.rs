@@ -83,6 +83,12 @@ pub struct LogsConfig {
     pub flush_threads: usize,
     /// Seconds between two looks at what retention has to delete.
     pub retention_check_seconds: u64,
+    /// Seconds between two looks at what is to be compacted.
+    pub cleaner_check_seconds: u64,
+    /// Bytes that the cleaner reads and writes in a second.
+    pub cleaner_bytes_per_second_max: u64,
+    /// Bytes of memory for the keys of the partition that is being compacted.
+    pub cleaner_dedupe_bytes_max: usize,
 }
 
 /// `[network]`
@@ -171,7 +177,14 @@ impl Default for TopicsConfig {
 
 impl Default for LogsConfig {
     fn default() -> Self {
-        Self { writer_threads: 2, flush_threads: 16, retention_check_seconds: 300 }
+        Self {
+            writer_threads: 2,
+            flush_threads: 16,
+            retention_check_seconds: 300,
+            cleaner_check_seconds: 15,
+            cleaner_bytes_per_second_max: 128 << 20,
+            cleaner_dedupe_bytes_max: 128 << 20,
+        }
     }
 }
 
@@ -320,6 +333,14 @@ impl BrokerConfig {
             ("log.writer_threads", self.log.writer_threads as u64, 1, 64),
             ("log.flush_threads", self.log.flush_threads as u64, 1, headwater_log::limits::FLUSH_THREADS_MAX as u64),
             ("log.retention_check_seconds", self.log.retention_check_seconds, 1, 86_400),
+            ("log.cleaner_check_seconds", self.log.cleaner_check_seconds, 1, 86_400),
+            ("log.cleaner_bytes_per_second_max", self.log.cleaner_bytes_per_second_max, 1 << 20, 1 << 40),
+            (
+                "log.cleaner_dedupe_bytes_max",
+                self.log.cleaner_dedupe_bytes_max as u64,
+                headwater_log::limits::CLEANER_DEDUPE_BYTES_MIN as u64,
+                1 << 40,
+            ),
             ("network.connections_max", self.network.connections_max as u64, 1, 100_000),
             ("network.request_bytes_max", self.network.request_bytes_max as u64, 32 << 20, 1 << 40),
             ("network.response_bytes_max", self.network.response_bytes_max as u64, 32 << 20, 1 << 40),

@@ -7,12 +7,14 @@
 //!                                           └──► processor ──► core::task + state      one thread a task
 //!   operator ── HTTP ─► admin_http (metrics, health)            ▲
 //!                                                               └── reads and writes partitions like anybody else
+//!   cleaner: of the records of a key only the newest stays    (a thread of its own)
 //! ```
 //!
 //! Nothing here decides what `core` decides: a driver hands events in and carries commands out.
 
 mod admin_http;
 mod api;
+mod cleaner;
 mod clock;
 pub mod config;
 mod connection;

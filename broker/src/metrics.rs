@@ -27,6 +27,18 @@ pub(crate) const OPEN_FILES_MAX: &str = "headwater_open_files_max";
 pub(crate) const TORN_TAIL_BYTES: &str = "headwater_log_torn_tail_bytes_total";
 /// Bytes of segments that retention and deleted records removed.
 pub(crate) const DELETED_BYTES: &str = "headwater_log_deleted_bytes_total";
+/// Bytes that the cleaner read and wrote.
+pub(crate) const CLEANER_BYTES: &str = "headwater_cleaner_bytes_total";
+/// Partitions cleaned.
+pub(crate) const CLEANER_CLEANINGS: &str = "headwater_cleaner_cleanings_total";
+/// Bytes by which cleaned partitions got smaller.
+pub(crate) const CLEANER_REMOVED_BYTES: &str = "headwater_cleaner_removed_bytes_total";
+/// Cleanings that a key extractor's failure ended, by topic.
+pub(crate) const CLEANER_FAILURES: &str = "headwater_cleaner_failures_total";
+/// Partitions that are not cleaned any more until their extractor changes.
+pub(crate) const CLEANER_STOPPED: &str = "headwater_cleaner_stopped_partitions";
+/// The largest dirty ratio of all compacted partitions.
+pub(crate) const CLEANER_DIRTY_RATIO: &str = "headwater_cleaner_dirty_ratio_max";
 /// Steps that tasks committed, by processor.
 pub(crate) const STEPS: &str = "headwater_processor_steps_total";
 /// Records that tasks processed, by processor.
@@ -52,6 +64,12 @@ const TABLE: &[(&str, Kind, &str)] = &[
     (OPEN_FILES_MAX, Kind::Gauge, "Files that the system lets this process hold open"),
     (TORN_TAIL_BYTES, Kind::Counter, "Bytes moved from a torn log end to lost+found"),
     (DELETED_BYTES, Kind::Counter, "Bytes of segments removed by retention and deleted records"),
+    (CLEANER_BYTES, Kind::Counter, "Bytes that the cleaner read and wrote"),
+    (CLEANER_CLEANINGS, Kind::Counter, "Partitions compacted"),
+    (CLEANER_REMOVED_BYTES, Kind::Counter, "Bytes by which compaction made partitions smaller"),
+    (CLEANER_FAILURES, Kind::Counter, "Compactions that a key extractor's failure stopped, by topic"),
+    (CLEANER_STOPPED, Kind::Gauge, "Partitions whose compaction has stopped until their key extractor changes"),
+    (CLEANER_DIRTY_RATIO, Kind::Gauge, "Largest part of a compacted partition that is dirty, 0 to 1"),
     (STEPS, Kind::Counter, "Steps committed, by processor"),
     (PROCESSED_RECORDS, Kind::Counter, "Records processed, by processor"),
     (EMITTED_RECORDS, Kind::Counter, "Records emitted, by processor"),

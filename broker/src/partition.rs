@@ -7,7 +7,9 @@ mod open;
 mod retention;
 mod shared;
 
-pub use driver::{DriverEvent, LedPartition, PartitionDriver, ProposedBatch, Reply, Slot, TrimReply, TrimRequest};
+pub use driver::{
+    CleanReply, DriverEvent, LedPartition, PartitionDriver, ProposedBatch, Reply, Slot, TrimReply, TrimRequest,
+};
 pub use handle::PartitionHandle;
 pub use open::{OpenError, Opening, clean_up, open, wanted};
 pub(crate) use retention::RetentionThread;

@@ -2,8 +2,9 @@
 
 use crate::admin_http;
 use crate::api::Api;
+use crate::cleaner::{CleanerThread, Extractors};
 use crate::clock::unix_time_ms;
-use crate::config::{BrokerConfig, ClientAuthentication, ConfigError};
+use crate::config::{BrokerConfig, ClientAuthentication, ConfigError, LogsConfig};
 use crate::connection::Server;
 use crate::identity::{self, Beginning, Identity, IdentityError};
 use crate::metadata::{Metadata, OpenError, SyncedMetadataLog};
@@ -97,6 +98,7 @@ pub struct RunningBroker {
     metadata: Arc<Metadata>,
     partitions: Arc<Partitions>,
     retention: RetentionThread,
+    cleaner: CleanerThread,
     processors: Arc<ProcessorManager>,
     directory: DataDirectory,
     timeout: Duration,
@@ -129,9 +131,8 @@ pub async fn start(config: BrokerConfig, compiler: CompilerCommand) -> Result<Ru
     });
     tokio::spawn(write_recovery_points(opened.directory.clone(), stopped.clone()));
 
-    let check_period = Duration::from_secs(config.log.retention_check_seconds);
-    let retention = match RetentionThread::start(Arc::clone(&opened.partitions), check_period) {
-        Ok(retention) => retention,
+    let (retention, cleaner) = match start_caretakers(&config.log, &opened) {
+        Ok(started) => started,
         Err(error) => {
             opened.processors.stop();
             opened.partitions.stop();
@@ -168,10 +169,20 @@ pub async fn start(config: BrokerConfig, compiler: CompilerCommand) -> Result<Ru
         metadata,
         partitions,
         retention,
+        cleaner,
         processors,
         directory,
         timeout,
     })
+}
+
+/// The threads that look after what lies in the logs.
+fn start_caretakers(config: &LogsConfig, opened: &Opened) -> std::io::Result<(RetentionThread, CleanerThread)> {
+    let partitions = || Arc::clone(&opened.partitions);
+    let retention = RetentionThread::start(partitions(), Duration::from_secs(config.retention_check_seconds))?;
+    let extractors = Extractors::new(Arc::clone(&opened.metadata), Arc::clone(&opened.modules));
+    let cleaner = CleanerThread::start(partitions(), config, Box::new(extractors))?;
+    Ok((retention, cleaner))
 }
 
 impl RunningBroker {
@@ -202,9 +213,9 @@ impl RunningBroker {
         let at_rest = tokio::task::spawn_blocking({
             let (metadata, partitions, processors) = (self.metadata, self.partitions, self.processors);
             let (directory, broker, epoch) = (self.directory, self.broker, self.epoch);
-            let retention = self.retention;
+            let caretakers = (self.retention, self.cleaner);
             move || {
-                drop(retention);
+                drop(caretakers);
                 processors.stop();
                 partitions.stop();
                 if let Err(error) = directory.checkpoint() {

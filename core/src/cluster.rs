@@ -40,5 +40,5 @@ pub use processors::{
 pub use record::{
     MetadataRecord, ModuleAdded, ModuleReference, ProcessorDeployed, RecordError, ReplicaAssignment, TopicCreated,
 };
-pub use settings::{Durability, TopicSettings};
+pub use settings::{CleanupPolicy, CompactionSettings, DirtyRatio, Durability, KeyExtractor, TopicSettings};
 pub use topics::{CreateTopic, TopicDefaults, alter_topic, create_topic, delete_topic};

@@ -63,6 +63,9 @@ pub const TASK_LOG_LINES_PER_SECOND: (u32, u32) = (0, 10_000);
 /// Records handed to a guest in one call: lowest and highest.
 pub const TASK_RECORDS_PER_STEP: (u32, u32) = (1, 100_000);
 
+/// Bytes of a topic's `compaction.key.extractor.settings`.
+pub const EXTRACTOR_SETTINGS_BYTES_MAX: usize = 4_096;
+
 /// Ordinary producers that a partition remembers; beyond it the one whose last batch is oldest is forgotten.
 pub const PRODUCERS_PER_PARTITION_MAX: usize = 4_096;
 /// Batches of one ordinary producer that a partition remembers (IDP-2).

@@ -239,6 +239,18 @@ impl Producers {
         })
     }
 
+    /// Base offsets of all batches that are remembered: a replay of a log in which of everything else nothing is left
+    /// gives the same state, and of these the headers are enough (IDP-4, STEP-11).
+    pub fn remembered_batches(&self) -> impl Iterator<Item = i64> + '_ {
+        self.entries.values().flat_map(|entry| {
+            let (task, client) = match entry {
+                Entry::Task(entry) => (Some(entry.base_offset()), None),
+                Entry::Client(entry) => (None, Some(entry.base_offsets())),
+            };
+            task.into_iter().chain(client.into_iter().flatten())
+        })
+    }
+
     /// The log begins at `log_start` now: of ordinary producers only what lies behind it is remembered, as a replay of
     /// what is left would give it (IDP-4, IDP-5). Tasks stay: whoever moves the log's start sees to it that each has a
     /// batch behind it (STEP-11).

@@ -19,6 +19,7 @@
 //!
 //! Single replica today; the in-sync set, its acknowledgements and the leader epoch are those of REP-* and TRN-*.
 
+mod clean;
 mod invariants;
 mod leader;
 mod progress;
@@ -27,6 +28,7 @@ mod tests;
 mod trim;
 mod waiting;
 
+pub use clean::Cleanable;
 pub use leader::Leader;
 
 use crate::cluster::{Durability, PartitionImage, TopicSettings};
@@ -105,6 +107,8 @@ pub enum Event {
         /// Its start.
         log_start: i64,
     },
+    /// The cleaner asks what it may clean. Answered by [`Command::Cleanable`] or [`Command::CleanRefused`], once.
+    Clean,
     /// The data directory failed (LOG-7): whatever has not been answered never will be otherwise.
     StorageFailed,
     /// The broker stops: refuse what comes, finish what is here.
@@ -150,6 +154,10 @@ pub enum Command {
     Trim(i64),
     /// The log's start stays where it is. It may be asked for again.
     TrimRefused(Refusal),
+    /// Something may be cleaned: [`Leader::take_cleanable`] says what.
+    Cleanable,
+    /// Nothing may be cleaned. It may be asked for again.
+    CleanRefused(Refusal),
     /// The log is dirty: include it in a flush round and report [`Event::Flushed`]. Not repeated until then.
     Flush,
     /// Offsets below this one are committed: readers may have them.

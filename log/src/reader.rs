@@ -6,6 +6,7 @@ mod timestamps;
 
 pub use timestamps::TimestampedOffset;
 
+use crate::cleaner::LogCleaner;
 use crate::error::{Damage, LogError};
 use crate::format::index::{Place, SegmentIndex};
 use crate::limits;
@@ -81,6 +82,11 @@ impl LogReader {
             }
             outcome => outcome,
         }
+    }
+
+    /// What cleans the log, beside its readers; it ends with the log's writer.
+    pub fn cleaner(&self) -> LogCleaner {
+        LogCleaner::new(Arc::clone(&self.shared))
     }
 
     /// The first offset that can be read.

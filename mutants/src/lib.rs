@@ -176,6 +176,8 @@ mutants! {
         "a takeover sends nothing again";
     ReplayLastStepOnly, "STEP-12", "replay-last-step-only",
         "a takeover sends the last step's outputs again only";
+    CleanedAboveFloor, "STEP-13", "cleaned-above-floor",
+        "a changelog is cleaned above its durable floor";
     ApplyBeforeDurable, "STEP-13", "apply-before-durable",
         "a store gets changes above the changelog's high watermark";
     ServeAboveHighWatermark, "REP-18", "serve-above-high-watermark",

@@ -67,7 +67,8 @@ impl Api {
             return Err(ApiError::new(ErrorCode::InternalTopic, message));
         }
         let limits = BatchLimits { batch_bytes_max: handle.batch_bytes_max(), ..BatchLimits::CLIENT };
-        let header = check_produced_batch(&bytes, &limits, &ProduceRules::default())
+        let rules = ProduceRules { keys_required: handle.needs_keys(), ..ProduceRules::default() };
+        let header = check_produced_batch(&bytes, &limits, &rules)
             .map_err(|error| ApiError::new(error.code(), format!("client: {error}")))?;
         let (told, outcome) = oneshot::channel();
         let reply = Box::new(move |outcome| {

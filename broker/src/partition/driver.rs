@@ -18,7 +18,9 @@ use bytes::BytesMut;
 use headwater_core::cluster::TopicSettings;
 use headwater_core::invariant::Violation;
 use headwater_core::producer::{Admission, PartitionKind};
-use headwater_core::replica::{AppendFailure, Command, Event, Leader, Outcome, Proposal, Refusal, ReplyToken};
+use headwater_core::replica::{
+    AppendFailure, Cleanable, Command, Event, Leader, Outcome, Proposal, Refusal, ReplyToken,
+};
 use headwater_log::{FlushJob, FlushResult, Log, LogError, TrimJob};
 use headwater_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader, stamp};
 use headwater_protocol::ids::{LeaderEpoch, ProcessorNumber};
@@ -63,6 +65,9 @@ pub struct TrimRequest {
     pub reply: TrimReply,
 }
 
+/// Told once what may be cleaned, on the driver's thread.
+pub type CleanReply = Box<dyn FnOnce(Result<Cleanable, Refusal>) + Send>;
+
 /// What a driver is told.
 pub enum DriverEvent {
     /// Lead this partition from now on.
@@ -73,6 +78,8 @@ pub enum DriverEvent {
     Flushed(Slot, FlushResult),
     /// Let the log begin later.
     Trim(Slot, TrimRequest),
+    /// The cleaner asks what it may clean.
+    Clean(Slot, CleanReply),
     /// The topic's settings changed.
     Configure(Slot, Box<TopicSettings>),
     /// A processor is deleted: partitions need not remember its tasks (STEP-11).
@@ -101,6 +108,8 @@ pub struct LedPartition {
     release: Option<Box<dyn FnOnce(Log) + Send>>,
     /// Who waits for a new log start; one at a time.
     trim: Option<TrimReply>,
+    /// The cleaner waits to hear what may be cleaned.
+    clean: Option<CleanReply>,
 }
 
 struct Pending {
@@ -123,6 +132,7 @@ impl LedPartition {
             flushing: false,
             release: None,
             trim: None,
+            clean: None,
         }
     }
 
@@ -177,6 +187,12 @@ impl LedPartition {
                     self.trim_log(now_ms, to);
                 }
                 Some(Command::TrimRefused(refusal)) => self.answer_trim(Err(refusal)),
+                Some(Command::Cleanable) => {
+                    if let Some(cleanable) = self.leader.take_cleanable() {
+                        self.answer_clean(Ok(cleanable));
+                    }
+                }
+                Some(Command::CleanRefused(refusal)) => self.answer_clean(Err(refusal)),
                 Some(Command::Flush) => flush = true,
                 Some(Command::HighWatermark(offset)) => self.view.set_high_watermark(offset),
                 Some(Command::Reply { token, outcome }) => self.reply(token, outcome),
@@ -217,6 +233,21 @@ impl LedPartition {
         match self.trim.take() {
             Some(reply) => reply(outcome),
             None => unreachable_state(&self.view, "a new log start nobody asked for"),
+        }
+    }
+
+    fn ask_cleanable(&mut self, now_ms: u64, reply: CleanReply) {
+        if self.clean.is_some() {
+            return reply(Err(Refusal::Busy));
+        }
+        self.clean = Some(reply);
+        self.leader.handle(now_ms, Event::Clean);
+    }
+
+    fn answer_clean(&mut self, outcome: Result<Cleanable, Refusal>) {
+        match self.clean.take() {
+            Some(reply) => reply(outcome),
+            None => unreachable_state(&self.view, "a cleaner that nobody is"),
         }
     }
 
@@ -393,6 +424,13 @@ impl PartitionDriver {
                     self.touched.insert(slot);
                 }
                 None => (request.reply)(Err(Refusal::Closing)),
+            },
+            DriverEvent::Clean(slot, reply) => match self.partitions.get_mut(&slot) {
+                Some(partition) => {
+                    partition.ask_cleanable(now_ms, reply);
+                    self.touched.insert(slot);
+                }
+                None => reply(Err(Refusal::Closing)),
             },
             DriverEvent::Configure(slot, settings) => {
                 if let Some(partition) = self.partitions.get_mut(&slot) {

@@ -1,12 +1,13 @@
 //! How the rest of the broker reaches one partition.
 
-use super::driver::{DriverEvent, ProposedBatch, Slot, TrimRequest};
+use super::driver::{CleanReply, DriverEvent, ProposedBatch, Slot, TrimRequest};
 use super::open::Opening;
 use super::shared::PartitionView;
 use crate::mailbox::{SendError, Sender};
 use crate::metrics as names;
 use arc_swap::ArcSwap;
 use headwater_core::cluster::TopicSettings;
+use headwater_core::producer::PartitionKind;
 use headwater_log::{Log, LogError};
 use headwater_protocol::error::{ApiError, ErrorCode};
 use std::sync::{Arc, mpsc};
@@ -17,6 +18,7 @@ pub struct PartitionHandle {
     driver: Sender<DriverEvent>,
     view: Arc<PartitionView>,
     internal: bool,
+    kind: PartitionKind,
     settings: ArcSwap<TopicSettings>,
 }
 
@@ -25,7 +27,7 @@ impl PartitionHandle {
     #[must_use]
     pub fn new(slot: Slot, driver: Sender<DriverEvent>, view: Arc<PartitionView>, opening: &Opening) -> Self {
         let settings = ArcSwap::from_pointee(opening.settings.clone());
-        Self { slot, driver, view, internal: opening.internal, settings }
+        Self { slot, driver, view, internal: opening.internal, kind: opening.kind, settings }
     }
 
     /// What can be read.
@@ -38,6 +40,24 @@ impl PartitionHandle {
     #[must_use]
     pub fn is_internal(&self) -> bool {
         self.internal
+    }
+
+    /// Whether its batches are the commits of a task.
+    #[must_use]
+    pub fn is_changelog(&self) -> bool {
+        self.kind == PartitionKind::Changelog
+    }
+
+    /// Whether each record needs a key: the topic is compacted by it (CMP-6).
+    #[must_use]
+    pub fn needs_keys(&self) -> bool {
+        let settings = self.settings.load();
+        settings.cleanup_policy.compact && settings.compaction.key_extractor.is_none()
+    }
+
+    /// Asks what may be cleaned; `reply` is told once that is durable.
+    pub fn ask_cleanable(&self, reply: CleanReply) {
+        self.driver.send_internal(DriverEvent::Clean(self.slot, reply));
     }
 
     /// Bytes of the largest batch it takes.

@@ -70,7 +70,11 @@ pub(super) fn directory_name(id: TopicPartition) -> String {
 
 /// A topic's settings as its logs go by them.
 pub(super) fn log_config(settings: &TopicSettings) -> LogConfig {
-    let TopicSettings { segment_bytes, segment_ms, .. } = *settings;
+    let TopicSettings { segment_bytes, mut segment_ms, .. } = *settings;
+    // What grows is not cleaned: it must not grow for longer than a record may stay dirty.
+    if let Some(lag_ms_max) = settings.compaction.lag_ms_max.filter(|_| settings.cleanup_policy.compact) {
+        segment_ms = segment_ms.min(lag_ms_max);
+    }
     LogConfig { segment_bytes, segment_ms, ..LogConfig::default() }
 }
 

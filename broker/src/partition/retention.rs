@@ -50,10 +50,10 @@ fn look_again_and_again(partitions: &Partitions, period: Duration, stopped: &Rec
 
 /// Deletes what one partition keeps too long, or too much of. What fails is tried again at the next look.
 fn apply(handle: &PartitionHandle, now_ms: i64) {
-    if handle.is_internal() {
+    let settings = handle.settings();
+    if handle.is_internal() || !settings.cleanup_policy.delete {
         return;
     }
-    let settings = handle.settings();
     let retention = Retention { age_ms_max: settings.retention_ms, bytes_max: settings.retention_bytes };
     let view = handle.view();
     let Some(to) = retention.log_start(&view.reader().segment_facts(), view.high_watermark(), now_ms) else { return };

@@ -10,7 +10,13 @@ use crate::limits::OUTPUT_BUFFER_BYTES;
 use crate::text::parse_timestamp;
 use clap::Args;
 use headwater_client::{Client, ConsumedBatch, Consumer, ConsumerConfig, OutOfRangePolicy, StartOffset};
+use headwater_protocol::error::ApiError;
+use headwater_protocol::messages::records::{FoundOffset, OffsetSpec};
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::time::Duration;
+
+/// How often a reader that ends at the end looks where it is, when no batch comes.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Words of `headwater consume`.
 #[derive(Debug, Args)]
@@ -21,6 +27,7 @@ is no failure. Order holds within a partition, not between partitions.
 Examples:
   headwater consume lines
   headwater consume lines --from-beginning --max-messages 10
+  headwater consume users --from-beginning --until-end --print-key
   headwater consume counts --from-beginning --print-key --key-separator - --print-timestamp
   headwater consume lines --partition 0 --offset 1000 --format json")]
 pub(crate) struct ConsumeArguments {
@@ -41,6 +48,9 @@ pub(crate) struct ConsumeArguments {
     /// End after so many records.
     #[arg(long, value_name = "COUNT")]
     max_messages: Option<u64>,
+    /// End where the topic ended when this began.
+    #[arg(long)]
+    until_end: bool,
     /// Also print keys.
     #[arg(long)]
     print_key: bool,
@@ -129,13 +139,35 @@ async fn print_records(
     let mut consumer = assign(client, arguments, start).await?;
     let mut out = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, io::stdout());
     let mut left = arguments.max_messages.unwrap_or(u64::MAX);
-    while left > 0 {
-        let batch = consumer.next_batch().await?;
+    let ends = if arguments.until_end { ends(client, arguments).await? } else { vec![(0, i64::MAX)] };
+    let is_behind = |consumer: &Consumer| {
+        let position = |partition| consumer.position(&arguments.topic, partition).unwrap_or(0);
+        ends.iter().any(|(partition, end)| position(*partition) < *end)
+    };
+    while left > 0 && is_behind(&consumer) {
+        // A position moves over what was cleaned away, too, of which there is no batch.
+        let Ok(batch) = tokio::time::timeout(LOOK_AGAIN, consumer.next_batch()).await else { continue };
+        let batch = batch?;
         left -= print_batch(&mut out, &batch, &format, left)?;
         // Whoever reads wants each batch at once: waiting for a full buffer could be for ever.
         out.flush().map_err(CliError::output)?;
     }
     Ok(())
+}
+
+/// Where the partitions end now.
+async fn ends(client: &Client, arguments: &ConsumeArguments) -> Result<Vec<(u32, i64)>, CliError> {
+    let admin = client.admin();
+    let topic = admin.describe_topic(&arguments.topic).await?;
+    let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+    let partitions = chosen_partitions(&arguments.topic, &arguments.partition, count)?;
+    let asked = partitions.iter().map(|partition| (topic.id, *partition, OffsetSpec::Latest)).collect();
+    let answers = partitions.iter().zip(admin.list_offsets(asked).await?);
+    let end = |(partition, answer): (&u32, Result<FoundOffset, ApiError>)| match answer {
+        Ok(found) => Ok((*partition, found.offset.unwrap_or(0))),
+        Err(error) => Err(CliError::Refused { what: format!("partition {partition} of {}", arguments.topic), error }),
+    };
+    answers.map(end).collect()
 }
 
 async fn assign(client: &Client, arguments: &ConsumeArguments, start: StartOffset) -> Result<Consumer, CliError> {

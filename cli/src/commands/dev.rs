@@ -101,7 +101,7 @@ fn config(arguments: &DevArguments, data: &Path, identities: &DevIdentities) -> 
             ..TlsConfig::default()
         },
         // Whoever tries retention out shall see it.
-        log: LogsConfig { retention_check_seconds: 5, ..LogsConfig::default() },
+        log: LogsConfig { retention_check_seconds: 5, cleaner_check_seconds: 2, ..LogsConfig::default() },
         ..BrokerConfig::default()
     }
 }

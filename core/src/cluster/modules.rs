@@ -2,12 +2,15 @@
 
 use super::names::{Named, check_name, did_you_mean};
 use super::settings::quoted;
-use super::{ClusterImage, Decision, MetadataRecord, ModuleImage};
+use super::{ClusterImage, Decision, MetadataRecord, ModuleImage, TopicImage};
 use crate::limits;
 use headwater_protocol::error::{ApiError, ErrorCode};
 use headwater_protocol::ids::ModuleDigest;
 use headwater_protocol::messages::module::ModuleDescription;
 use std::sync::Arc;
+
+/// How the name of the key extractors' world begins; a version follows.
+const KEY_EXTRACTOR_WORLD: &str = "headwater:module/key-extractor@";
 
 /// A module whose bytes are in the store, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -114,9 +117,30 @@ pub fn delete_module(image: &ClusterImage, reference: &str) -> Result<Decision<V
             );
             return Err(ApiError::new(ErrorCode::ModuleInUse, message));
         }
+        if let Some(topic) = image.topics().find(|topic| needs(image, topic, &found)) {
+            let message = format!(
+                "module {} is the key extractor of topic {:?}: set another one there, or none, first",
+                module.reference().label(),
+                topic.name
+            );
+            return Err(ApiError::new(ErrorCode::ModuleInUse, message));
+        }
         records.push(MetadataRecord::ModuleDeleted { name: module.name.clone(), version: module.version.clone() });
     }
     Ok(Decision { records, answer: found.iter().map(|module| module.describe()).collect() })
+}
+
+/// Whether nothing is left of a topic's key extractor without these.
+fn needs(image: &ClusterImage, topic: &TopicImage, doomed: &[&Arc<ModuleImage>]) -> bool {
+    let Some(extractor) = &topic.settings.compaction.key_extractor else { return false };
+    image.find_modules(&extractor.module).iter().all(|module| doomed.iter().any(|other| Arc::ptr_eq(module, other)))
+}
+
+impl ModuleImage {
+    /// Whether compaction can ask it for keys.
+    pub fn is_key_extractor(&self) -> bool {
+        self.world.starts_with(KEY_EXTRACTOR_WORLD)
+    }
 }
 
 impl ClusterImage {

@@ -1,5 +1,9 @@
 //! Settings of a topic: names as in Kafka where Kafka has them.
 
+mod compaction;
+
+pub use compaction::{CleanupPolicy, CompactionSettings, DirtyRatio, KeyExtractor};
+
 use super::names::did_you_mean;
 use crate::limits;
 use headwater_protocol::error::{ApiError, ErrorCode};
@@ -34,10 +38,26 @@ const SEGMENT_BYTES: &str = "segment.bytes";
 const SEGMENT_MS: &str = "segment.ms";
 
 /// In name order: what [`TopicSettings::describe`] promises.
-const NAMES: [&str; 7] =
-    [DURABILITY, MAX_MESSAGE_BYTES, MIN_INSYNC_REPLICAS, RETENTION_BYTES, RETENTION_MS, SEGMENT_BYTES, SEGMENT_MS];
+const NAMES: [&str; 14] = [
+    compaction::CLEANUP_POLICY,
+    compaction::KEY_EXTRACTOR,
+    compaction::KEY_EXTRACTOR_SETTINGS,
+    compaction::DELETE_RETENTION_MS,
+    DURABILITY,
+    compaction::MAX_COMPACTION_LAG_MS,
+    MAX_MESSAGE_BYTES,
+    compaction::MIN_CLEANABLE_DIRTY_RATIO,
+    compaction::MIN_COMPACTION_LAG_MS,
+    MIN_INSYNC_REPLICAS,
+    RETENTION_BYTES,
+    RETENTION_MS,
+    SEGMENT_BYTES,
+    SEGMENT_MS,
+];
 
 const SEGMENT_BYTES_DEFAULT: u64 = 1 << 30;
+/// Of internal topics: what grows is not cleaned, so it should not be much beside the state.
+const SEGMENT_BYTES_INTERNAL: u64 = 16 << 20;
 /// A segment must hold the largest batch; offsets in its index are 31 bits.
 const SEGMENT_BYTES_RANGE: (u64, u64) = (1 << 20, (1 << 31) - 1);
 /// Seven days, as in Kafka.
@@ -50,6 +70,10 @@ const REPLICATION_FACTOR_SAFE: u16 = 3;
 /// Every setting of a topic, typed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TopicSettings {
+    /// `cleanup.policy`.
+    pub cleanup_policy: CleanupPolicy,
+    /// Those of compaction.
+    pub compaction: CompactionSettings,
     /// `durability`.
     pub durability: Durability,
     /// `retention.bytes`: bytes of a partition beyond which its oldest segments go; `None` (-1): without a limit.
@@ -73,11 +97,14 @@ impl TopicSettings {
     pub fn defaults(internal: bool, replication_factor: u16) -> Self {
         let max_message_bytes = if internal { INTERNAL_BATCH_BYTES_MAX } else { BATCH_BYTES_MAX };
         Self {
+            // A changelog holds the newest of each key, everything else what is not too old.
+            cleanup_policy: CleanupPolicy { compact: internal, delete: !internal },
+            compaction: CompactionSettings::default(),
             durability: Durability::Fsync,
             retention_bytes: None,
             // What a changelog holds is state, however old.
             retention_ms: if internal { None } else { Some(RETENTION_MS_DEFAULT) },
-            segment_bytes: SEGMENT_BYTES_DEFAULT,
+            segment_bytes: if internal { SEGMENT_BYTES_INTERNAL } else { SEGMENT_BYTES_DEFAULT },
             segment_ms: SEGMENT_MS_DEFAULT,
             max_message_bytes: u32::try_from(max_message_bytes).unwrap_or(u32::MAX),
             min_insync_replicas: if replication_factor >= REPLICATION_FACTOR_SAFE { 2 } else { 1 },
@@ -100,8 +127,13 @@ impl TopicSettings {
             if std::mem::replace(&mut settings.set_on_topic[place], true) {
                 return Err(invalid(format!("{name} is given twice")));
             }
-            settings.set(name, value, replication_factor)?;
+            if name == compaction::CLEANUP_POLICY {
+                settings.cleanup_policy = compaction::policy(value, internal)?;
+            } else if !settings.compaction.set(name, value)? {
+                settings.set(name, value, replication_factor)?;
+            }
         }
+        settings.compaction.finish(settings.cleanup_policy)?;
         Ok(settings)
     }
 
@@ -163,9 +195,17 @@ impl TopicSettings {
 
     /// Every setting, in name order.
     pub fn describe(&self) -> Vec<SettingMetadata> {
+        let [extractor, extractor_settings] = self.compaction.extractor_texts();
         let values = [
+            self.cleanup_policy.to_string(),
+            extractor,
+            extractor_settings,
+            self.compaction.delete_retention_ms.to_string(),
             self.durability.to_string(),
+            self.compaction.lag_text(),
             self.max_message_bytes.to_string(),
+            self.compaction.dirty_ratio_min.to_string(),
+            self.compaction.lag_ms_min.to_string(),
             self.min_insync_replicas.to_string(),
             limit_text(self.retention_bytes),
             limit_text(self.retention_ms),

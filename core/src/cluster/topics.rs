@@ -42,8 +42,8 @@ pub struct CreateTopic<'a> {
 /// Creates a topic.
 ///
 /// # Errors
-/// `InvalidTopic`, `TopicAlreadyExists`, `InvalidPartitions`, `InvalidReplicationFactor`, `InvalidConfig`, each with
-/// what is wrong and what would be right.
+/// `InvalidTopic`, `TopicAlreadyExists`, `InvalidPartitions`, `InvalidReplicationFactor`, `InvalidConfig`,
+/// `UnknownModule`, each with what is wrong and what would be right.
 pub fn create_topic(image: &ClusterImage, request: CreateTopic<'_>) -> Result<Decision<CreatedTopic>, ApiError> {
     let CreateTopic { id, topic, defaults } = request;
     check_new_name(image, &topic.name)?;
@@ -53,6 +53,7 @@ pub fn create_topic(image: &ClusterImage, request: CreateTopic<'_>) -> Result<De
         image.brokers().map(Arc::as_ref).filter(|broker| broker.state == BrokerState::Registered).collect();
     let replication_factor = check_replication_factor(topic.replication_factor, defaults, brokers.len())?;
     let settings = TopicSettings::parse(&topic.settings, false, replication_factor)?;
+    check_extractor(image, &settings)?;
     let created = TopicCreated {
         topic: id,
         name: topic.name.clone(),
@@ -172,10 +173,24 @@ pub fn delete_topic(image: &ClusterImage, name: &str) -> Result<Decision<TopicId
     Ok(Decision { records: vec![MetadataRecord::TopicDeleted { topic: topic.id }], answer: topic.id })
 }
 
+/// Whether there is such a key extractor, if one is asked for.
+fn check_extractor(image: &ClusterImage, settings: &TopicSettings) -> Result<(), ApiError> {
+    let Some(extractor) = &settings.compaction.key_extractor else { return Ok(()) };
+    let module = image.resolve_module(&extractor.module)?;
+    if module.is_key_extractor() {
+        return Ok(());
+    }
+    let message = format!(
+        "compaction.key.extractor={}: the module is of world {}; upload one of headwater:module/key-extractor",
+        extractor.module, module.world
+    );
+    Err(ApiError::new(ErrorCode::InvalidConfig, message))
+}
+
 /// Changes settings of a topic: sets some, gives others their default back. Answers with the settings it then has.
 ///
 /// # Errors
-/// `UnknownTopicOrPartition`; `InternalTopic`; `InvalidConfig` with what is wrong and what would be
+/// `UnknownTopicOrPartition`; `InternalTopic`; `UnknownModule`; `InvalidConfig` with what is wrong and what would be
 /// right. Then nothing changes.
 pub fn alter_topic(
     image: &ClusterImage,
@@ -188,6 +203,7 @@ pub fn alter_topic(
     }
     let AlterTopicRequest { set, delete, .. } = request;
     let settings = topic.settings.altered(set, delete, topic.internal, topic.replication_factor())?;
+    check_extractor(image, &settings)?;
     let answer = settings.describe();
     if settings == topic.settings || request.validate_only {
         return Ok(Decision { records: Vec::new(), answer });

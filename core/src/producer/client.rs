@@ -102,6 +102,11 @@ impl ClientEntry {
         }
     }
 
+    /// Where the remembered batches begin.
+    pub(super) fn base_offsets(&self) -> impl Iterator<Item = i64> + '_ {
+        self.seen().iter().map(|batch| batch.base_offset)
+    }
+
     /// One past the last offset of the newest batch.
     pub(super) fn next_offset(&self) -> i64 {
         self.last().next_offset()

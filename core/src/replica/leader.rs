@@ -1,5 +1,6 @@
 //! The leader of one partition.
 
+use super::clean::Cleanable;
 use super::progress::Progress;
 use super::trim::Trimming;
 use super::waiting::{Condition, Waiter, Waiting};
@@ -51,6 +52,9 @@ pub struct Leader {
     pub(super) assigned_end: i64,
     pub(super) flush_wanted: bool,
     pub(super) trimming: Option<Trimming>,
+    pub(super) cleaning: Option<Cleanable>,
+    /// [`Command::Cleanable`] was given out for it.
+    pub(super) cleaning_told: bool,
     pub(super) on_their_way: VecDeque<OnItsWay>,
     pub(super) on_their_way_bytes: u64,
     pub(super) progress: Progress,
@@ -100,6 +104,8 @@ impl Leader {
             assigned_end: log_end,
             flush_wanted: false,
             trimming: None,
+            cleaning: None,
+            cleaning_told: false,
             on_their_way: VecDeque::new(),
             on_their_way_bytes: 0,
             progress,
@@ -122,6 +128,7 @@ impl Leader {
             Event::Close => self.close(),
             Event::Trim { to, timestamp } => self.begin_trim(to, timestamp),
             Event::Trimmed { log_start } => self.trimmed(log_start),
+            Event::Clean => self.begin_clean(),
             Event::StorageFailed => self.storage_failed(),
             // Completions of work begun before the failure.
             _ if self.mode == Mode::Failed => {}
@@ -150,6 +157,7 @@ impl Leader {
         if self.mode == Mode::Open {
             self.mode = Mode::Closing;
             self.refuse_trim(Refusal::Closing);
+            self.refuse_clean(Refusal::Closing);
         }
     }
 
@@ -245,6 +253,7 @@ impl Leader {
         }
         self.advance();
         self.go_on_trimming();
+        self.go_on_cleaning();
     }
 
     fn append_failed(&mut self, failure: AppendFailure) {
@@ -277,6 +286,7 @@ impl Leader {
         self.want_flush();
         self.advance();
         self.go_on_trimming();
+        self.go_on_cleaning();
     }
 
     fn acknowledged(&mut self, replica: BrokerId, leader_epoch: LeaderEpoch, next_offset: i64) {
@@ -285,6 +295,7 @@ impl Leader {
             self.progress.acknowledge(replica, next_offset);
             self.advance();
             self.go_on_trimming();
+            self.go_on_cleaning();
         }
     }
 
@@ -302,6 +313,7 @@ impl Leader {
         self.mode = Mode::Failed;
         self.drop_on_their_way();
         self.refuse_trim(Refusal::StorageFailed);
+        self.refuse_clean(Refusal::StorageFailed);
         for waiter in self.waiting.take_above(i64::MIN) {
             self.reply(waiter.token, Outcome::Refused(Refusal::StorageFailed));
         }
@@ -314,11 +326,13 @@ impl Leader {
         }
     }
 
-    /// Whether somebody waits for the disk: the topic, a reply that was promised what is on it, or a new log start.
+    /// Whether somebody waits for the disk: the topic, a reply that was promised what is on it, a new log start, or a
+    /// cleaner.
     pub(super) fn is_dirty(&self) -> bool {
         let is_asked = self.durability == Durability::Fsync
             || !self.waiting.queue(Condition::Durable).is_empty()
-            || self.trimming.is_some_and(|trimming| trimming.until > self.durable_end);
+            || self.trimming.is_some_and(|trimming| trimming.until > self.durable_end)
+            || self.cleaning.as_ref().is_some_and(|cleaning| cleaning.upto > self.durable_end);
         is_asked && self.durable_end < self.log_end
     }
 

@@ -1,6 +1,7 @@
 //! A leader with a driver that keeps its log in memory and checks every command against it.
 
 mod append;
+mod clean;
 mod commit;
 mod duplicate;
 mod failure;
@@ -60,6 +61,8 @@ struct Partition {
     log_start: i64,
     /// What became of trims, in order: the new start, or why not.
     trims: Vec<Result<i64, Refusal>>,
+    /// What may be cleaned, or why not, in order.
+    cleanables: Vec<Result<Cleanable, Refusal>>,
     next_token: u64,
     /// Off while a test fills a queue to its limit: the check looks at everything, after every event.
     check_invariants: bool,
@@ -92,6 +95,7 @@ impl Partition {
             answers: BTreeMap::new(),
             log_start: high_watermark,
             trims: Vec::new(),
+            cleanables: Vec::new(),
             next_token: 0,
             check_invariants: true,
         };
@@ -110,6 +114,8 @@ impl Partition {
         }
         while let Some(command) = self.leader.poll_command() {
             match command {
+                Command::Cleanable => self.cleanables.push(Ok(self.leader.take_cleanable().unwrap())),
+                Command::CleanRefused(refusal) => self.cleanables.push(Err(refusal)),
                 Command::Append { token, base_offset, leader_epoch } => {
                     assert_eq!(leader_epoch, EPOCH);
                     let header = self.open[&token].0.header;

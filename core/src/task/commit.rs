@@ -19,6 +19,7 @@ mod decode;
 mod encode;
 mod key;
 mod record;
+mod remains;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ pub use encode::{CommitContents, CommitEncoder, OutputBatch};
 pub use record::{
     Decision, DecisionKind, InputPosition, InputRange, OutputForm, OutputTouched, Revision, StepRecord, TimerChange,
 };
+pub use remains::{ChangelogVerdict, CommitRemains, changelog_verdict};
 
 use headwater_protocol::batch::BatchError;
 

@@ -1,6 +1,6 @@
 //! What a changelog says about its task: the fold of its commits.
 
-use super::commit::{Commit, InputPosition, OutboxBatch, Revision};
+use super::commit::{Commit, CommitRemains, InputPosition, OutboxBatch, Revision};
 use super::timers::Timers;
 use bytes::Bytes;
 use headwater_mutants::{Mutant, lacks};
@@ -82,6 +82,8 @@ pub struct Replayed {
 pub struct TaskImage {
     pub(super) task: TaskProducer,
     pub(super) tip: Option<u64>,
+    /// The newest step of which only remains were seen.
+    cleaned_tip: Option<u64>,
     /// Steps from here to the tip have been seen without a hole.
     pub(super) seen_from: u64,
     pub(super) epoch: Option<LeaderEpoch>,
@@ -110,6 +112,7 @@ impl TaskImage {
         Self {
             task,
             tip: None,
+            cleaned_tip: None,
             seen_from: 0,
             epoch: None,
             revision: None,
@@ -181,6 +184,42 @@ impl TaskImage {
         Ok(Replayed { reset })
     }
 
+    /// Takes in what is left of a commit that was cleaned: it lay below the durable floor (STEP-13). Also says which
+    /// step it was.
+    ///
+    /// # Errors
+    /// [`ReplayError`]; the image is as it was.
+    pub fn replay_remains(&mut self, remains: &CommitRemains) -> Result<(Replayed, u64), ReplayError> {
+        let task = remains.task();
+        if (TaskProducer { generation: self.task.generation, ..task }) != self.task {
+            return Err(ReplayError::OtherTask);
+        }
+        let reset = task.generation > self.task.generation;
+        let after = if reset { None } else { self.tip.max(self.cleaned_tip) };
+        let step = remains.step_near(after.map_or(0, |tip| tip + 1));
+        let goes_back = task.generation < self.task.generation
+            || remains.base_offset() < self.next_offset
+            || after.is_some_and(|tip| step <= tip);
+        if goes_back {
+            return Err(ReplayError::OutOfOrder { step, tip: after });
+        }
+        if reset {
+            self.reset(task.generation);
+        }
+        self.cleaned_tip = Some(step);
+        self.next_offset = remains.next_offset();
+        self.positions.extend(remains.positions().iter().copied());
+        self.numbers.extend(remains.numbers().iter().copied());
+        self.stream_time = self.stream_time.max(remains.stream_time());
+        for change in remains.timers() {
+            self.timers.apply(change);
+        }
+        // It is durable, but this broker may not know yet: its high watermark begins anew.
+        self.pending.push_back(Pending { step, next_offset: Some(self.next_offset), floor: self.floor });
+        self.high_watermark(self.high_watermark);
+        Ok((Replayed { reset }, step))
+    }
+
     /// Whether a new generation begins.
     fn check_order(&self, commit: &Commit) -> Result<bool, ReplayError> {
         let (task, step) = (commit.task(), commit.step());
@@ -217,7 +256,10 @@ impl TaskImage {
         // What decoding has checked: the batches of one partition follow each other, so the lowest counts.
         for (output, next) in commit.numbers() {
             let first = step.outputs.iter().find(|touched| touched.output == *output).map_or(*next, |it| it.first);
-            let next = self.numbers.get(output).copied().unwrap_or(0);
+            // Of a log that was cleaned in part, the number before may be gone because this one is newer.
+            let is_cleaned = self.seen_from > 0 || self.cleaned_tip.is_some();
+            let unknown = if is_cleaned { first } else { 0 };
+            let next = self.numbers.get(output).copied().unwrap_or(unknown);
             if first != next {
                 return Err(ReplayError::NumberHole { step: step.step, output: *output, first, next });
             }
@@ -228,6 +270,14 @@ impl TaskImage {
     /// Newest step, if there is one.
     pub fn tip(&self) -> Option<u64> {
         self.tip
+    }
+
+    /// The first step from which all commits are there, whole. A step of which only remains are left counts as gone.
+    pub(super) fn whole_from(&self) -> u64 {
+        match self.cleaned_tip.filter(|cleaned| self.tip.is_none_or(|tip| tip < *cleaned)) {
+            Some(cleaned) => cleaned + 1,
+            None => self.seen_from,
+        }
     }
 
     /// One past the newest commit's last offset.

@@ -77,8 +77,8 @@ impl Task {
             image.reset(generation);
         }
         let next_step = image.tip.map_or(0, |tip| tip + 1);
-        if image.seen_from > image.floor {
-            return Err(TakeoverError::MissingSteps { floor: image.floor, seen_from: image.seen_from });
+        if image.whole_from() > image.floor {
+            return Err(TakeoverError::MissingSteps { floor: image.floor, seen_from: image.whole_from() });
         }
         let (window, outputs) = inherited(&mut image, next_step);
         let mut task = Self {

@@ -1,5 +1,6 @@
 //! Tests of the machine: each rule by itself, each counter-example of the step protocol, and random histories.
 
+mod cleaned;
 mod input_and_limits;
 mod random;
 mod replies;

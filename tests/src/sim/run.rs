@@ -1,6 +1,7 @@
 //! A run: a heap of events, one clock, everything drawn from one seed.
 
 mod audit;
+mod cleaning;
 mod decay;
 mod faults;
 mod retention;
@@ -81,19 +82,61 @@ pub struct Outcome {
 
 /// What happens at a moment.
 enum Event {
-    Turn { node: usize, run: u64 },
-    Job { node: usize, run: u64, job: u64 },
-    Task { node: usize, run: u64, task: (u32, u32) },
-    Checkpoint { node: usize, run: u64 },
-    Trim { node: usize, run: u64 },
-    ToNode { connection: ConnectionId, stream: StreamId, request: Box<Request> },
-    ToClient { connection: ConnectionId, stream: StreamId, response: Box<Response> },
-    TimeOut { node: usize, run: u64, request: RequestId },
-    Lost { connection: ConnectionId },
-    Client { client: usize },
+    Turn {
+        node: usize,
+        run: u64,
+    },
+    Job {
+        node: usize,
+        run: u64,
+        job: u64,
+    },
+    Task {
+        node: usize,
+        run: u64,
+        task: (u32, u32),
+    },
+    Checkpoint {
+        node: usize,
+        run: u64,
+    },
+    Trim {
+        node: usize,
+        run: u64,
+    },
+    /// A broker cleans a log.
+    Clean {
+        node: usize,
+        run: u64,
+    },
+    ToNode {
+        connection: ConnectionId,
+        stream: StreamId,
+        request: Box<Request>,
+    },
+    ToClient {
+        connection: ConnectionId,
+        stream: StreamId,
+        response: Box<Response>,
+    },
+    TimeOut {
+        node: usize,
+        run: u64,
+        request: RequestId,
+    },
+    Lost {
+        connection: ConnectionId,
+    },
+    Client {
+        client: usize,
+    },
     Fault(FaultKind),
-    Start { node: usize },
-    Resume { node: usize },
+    Start {
+        node: usize,
+    },
+    Resume {
+        node: usize,
+    },
     Look,
 }
 
@@ -159,6 +202,7 @@ pub struct World {
     now_us: u64,
     heap: BinaryHeap<Reverse<Scheduled>>,
     retained: retention::Retained,
+    cleaned: cleaning::Cleaned,
     scheduled: u64,
     nodes: Vec<Node>,
     turning: BTreeSet<usize>,
@@ -273,6 +317,7 @@ impl World {
             | Event::Task { node, run, .. }
             | Event::Checkpoint { node, run }
             | Event::Trim { node, run }
+            | Event::Clean { node, run }
             | Event::TimeOut { node, run, .. } => Some((*node, *run)),
             _ => None,
         };
@@ -291,6 +336,7 @@ impl World {
             Event::Task { node, task, .. } => self.advance_task(node, task)?,
             Event::Checkpoint { node, .. } => self.checkpoint(node),
             Event::Trim { node, .. } => self.trim(node)?,
+            Event::Clean { node, .. } => self.clean(node)?,
             Event::TimeOut { node, request, .. } => self.time_out(node, request),
             Event::ToNode { connection, stream, request } => self.arrive_at_node(connection, stream, *request)?,
             Event::ToClient { connection, stream, response } => self.arrive_at_client(connection, stream, *response)?,
@@ -424,6 +470,7 @@ impl World {
             now: self.nodes[number].clock.now(self.now_us),
         };
         self.retained.forget_jobs(number);
+        self.cleaned.forget_jobs(number);
         let started = self.nodes[number].start(&setting);
         let run = self.nodes[number].run;
         self.trace.note(self.now_us, Who::Node(number), "start", &[run.cast_signed(), i64::from(started.is_ok())]);
@@ -432,6 +479,7 @@ impl World {
         }
         self.schedule(self.now_us + CHECKPOINT_US, Event::Checkpoint { node: number, run });
         self.schedule_trim(number);
+        self.schedule_clean(number);
         if let Some(broker) = &self.nodes[number].broker {
             self.answered[number].check(broker.metadata.image().index().0)?;
         }

@@ -85,6 +85,8 @@ pub struct Shape {
     pub compiled: bool,
     /// Whether the oldest records of outputs are deleted now and then.
     pub retention: bool,
+    /// Whether changelogs and outputs are compacted now and then.
+    pub compaction: bool,
     /// Whether clocks drift by up to a tenth.
     pub wild_clocks: bool,
     /// Delivery time-out of the producers in ms.
@@ -147,6 +149,7 @@ impl Shape {
             processors_change: rng.per_mille(400),
             compiled: rng.per_mille(100),
             retention: rng.per_mille(400),
+            compaction: rng.per_mille(500),
             wild_clocks: rng.per_mille(200),
             delivery_ms: *rng.pick(&[800, 5_000, 120_000, 120_000]).unwrap_or(&120_000),
             faults,

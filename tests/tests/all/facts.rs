@@ -123,8 +123,9 @@ fn operations_has_every_configuration_key_with_its_default() {
 
 /// Names of topics' settings, as the code has them.
 fn topic_settings() -> BTreeSet<String> {
-    let code = read("core/src/cluster/settings.rs");
-    let names = code.lines().filter_map(|line| line.strip_prefix("const ")?.split_once(": &str = \""));
+    let code = read("core/src/cluster/settings.rs") + &read("core/src/cluster/settings/compaction.rs");
+    let constants = code.lines().map(|line| line.strip_prefix("pub(super) ").unwrap_or(line));
+    let names = constants.filter_map(|line| line.strip_prefix("const ")?.split_once(": &str = \""));
     names.map(|(_, value)| value.trim_end_matches("\";").to_owned()).collect()
 }
 

@@ -4,6 +4,7 @@
 
 mod broker_process;
 mod command_line;
+mod compaction;
 mod components;
 mod crash;
 mod documents;

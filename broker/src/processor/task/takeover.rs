@@ -8,7 +8,7 @@ use crate::partition::{PartitionHandle, PartitionView};
 use crate::processor::host::{HostLimits, OutputTopic, TaskHost};
 use crate::processor::input::StepInput;
 use crate::processor::status::TaskStatus;
-use headwater_core::task::commit::{Commit, Revision};
+use headwater_core::task::commit::{Commit, CommitRemains, Revision};
 use headwater_core::task::{Task, TaskConfig, TaskEvent, TaskImage, TaskLimits};
 use headwater_protocol::batch::RecordBatch;
 use headwater_protocol::ids::{TaskProducer, TopicId, TopicPartition};
@@ -155,7 +155,10 @@ fn replay(setting: &TaskSetting, changelog: &PartitionView) -> Result<(Task, Ove
         let mut bytes = changelog.reader().read(offset, log_end, REPLAY_READ_BYTES).map_err(|error| damaged(&error))?;
         while let Some(batch) = RecordBatch::split_first(&mut bytes).map_err(|error| damaged(&error))? {
             offset = batch.header().next_offset();
-            if Commit::is_commit(batch.header()) {
+            if CommitRemains::is_cleaned(batch.header()) {
+                let remains = CommitRemains::decode(&batch).map_err(|error| damaged(&error))?;
+                take_remains(&mut image, &mut overlay, &remains, high_watermark).map_err(|error| damaged(&error))?;
+            } else if Commit::is_commit(batch.header()) {
                 let commit = Commit::decode(&batch).map_err(|error| damaged(&error))?;
                 take_commit(&mut image, &mut overlay, &commit, high_watermark).map_err(|error| damaged(&error))?;
             }
@@ -189,6 +192,29 @@ fn take_commit(
     overlay.push_inherited(step, changes)?;
     if commit.next_offset() <= high_watermark {
         overlay.settle(ChangelogPosition { next_offset: commit.next_offset(), step })?;
+    }
+    Ok(())
+}
+
+/// What cleaning left of a commit: state, and nothing to send (STEP-13).
+fn take_remains(
+    image: &mut TaskImage,
+    overlay: &mut Overlay<MemoryStore>,
+    remains: &CommitRemains,
+    high_watermark: i64,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let (replayed, step) = image.replay_remains(remains)?;
+    if replayed.reset {
+        let limits = *overlay.limits();
+        *overlay = Overlay::new(MemoryStore::new(), limits);
+    }
+    let mut changes = StateChanges::new();
+    for (store, key, value) in remains.shared_changes() {
+        changes.insert(StoreNumber(store), key, value);
+    }
+    overlay.push_inherited(step, changes)?;
+    if remains.next_offset() <= high_watermark {
+        overlay.settle(ChangelogPosition { next_offset: remains.next_offset(), step })?;
     }
     Ok(())
 }

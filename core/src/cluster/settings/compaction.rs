@@ -149,8 +149,7 @@ impl CompactionSettings {
     /// The values of `compaction.key.extractor` and `compaction.key.extractor.settings`; empty: none.
     pub(super) fn extractor_texts(&self) -> [String; 2] {
         let Some(extractor) = &self.key_extractor else { return [String::new(), String::new()] };
-        let settings: Vec<String> =
-            extractor.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let settings: Vec<String> = extractor.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
         [extractor.module.clone(), settings.join(";")]
     }
 

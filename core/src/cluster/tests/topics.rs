@@ -191,3 +191,37 @@ fn settings_of_a_changelog_are_the_brokers() {
     let request = alteration(&changelog, &[("durability", "os")], &[]);
     refused(alter_topic(&cluster.image, &request), ErrorCode::InternalTopic, &["internal"]);
 }
+
+#[test]
+fn a_key_extractor_must_be_there_and_stays_as_long_as_a_topic_goes_by_it() {
+    let mut cluster = Cluster::new();
+    let compact = [("cleanup.policy", "compact"), ("compaction.key.extractor", "json-key")];
+    let topic = new_topic("rows", 1, &compact);
+    refused(create(&cluster, &topic), ErrorCode::UnknownModule, &["no module \"json-key\""]);
+    cluster.add_module("json-key", None, 5).unwrap();
+    refused(create(&cluster, &topic), ErrorCode::InvalidConfig, &["world headwater:module/processor@0.1.0"]);
+    for digest in [6, 7] {
+        let world = "headwater:module/key-extractor@0.1.0".to_owned();
+        let extractor = AddModule { world, ..module("json-key", None, digest) };
+        let decision = add_module(&cluster.image, extractor).unwrap();
+        cluster.commit(decision);
+    }
+    let decision = create(&cluster, &topic).unwrap();
+    cluster.commit(decision);
+    cluster.delete_module("json-key@2").unwrap();
+    refused(cluster.delete_module("json-key"), ErrorCode::ModuleInUse, &["key extractor of topic \"rows\""]);
+    cluster.delete_module("json-key@1").unwrap();
+    refused(cluster.delete_module("json-key@3"), ErrorCode::ModuleInUse, &["module json-key@3"]);
+    let alter = |set: &[(&str, &str)], delete: &[&str]| AlterTopicRequest {
+        name: "rows".to_owned(),
+        set: set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        delete: delete.iter().map(|name| (*name).to_owned()).collect(),
+        validate_only: false,
+    };
+    let wrong = alter(&[("compaction.key.extractor", "other")], &[]);
+    refused(alter_topic(&cluster.image, &wrong), ErrorCode::UnknownModule, &["no module \"other\""]);
+    let decision = alter_topic(&cluster.image, &alter(&[], &["compaction.key.extractor"])).unwrap();
+    cluster.commit(decision);
+    assert_eq!(cluster.delete_module("json-key").unwrap(), 1);
+    assert_eq!(cluster.replayed(), cluster.image);
+}

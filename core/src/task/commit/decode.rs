@@ -236,11 +236,7 @@ impl Commit {
 
     /// State changes, in order, borrowed.
     pub fn changes(&self) -> impl Iterator<Item = StateChange<'_>> {
-        // Decoding has read every record once, so errors can't occur here.
-        self.records.iter().map_while(Result::ok).filter_map(|record| match Key::decode(record.key?) {
-            Ok(Key::State { store, key }) => Some(StateChange { store, key, value: record.value }),
-            _ => None,
-        })
+        changes_of(&self.records)
     }
 
     /// State changes, in order, as (store, key, value or delete) that share the commit's bytes.
@@ -250,6 +246,15 @@ impl Commit {
             (store, payload.slice_ref(key), value.map(|value| payload.slice_ref(value)))
         })
     }
+}
+
+/// The state changes among records, in order.
+pub(super) fn changes_of(records: &Records) -> impl Iterator<Item = StateChange<'_>> {
+    // Decoding has read every record once, so errors can't occur here.
+    records.iter().map_while(Result::ok).filter_map(|record| match Key::decode(record.key?) {
+        Ok(Key::State { store, key }) => Some(StateChange { store, key, value: record.value }),
+        _ => None,
+    })
 }
 
 /// An output batch is one that the output partition will take, and the one whose digest the step record has (STEP-14).

@@ -92,7 +92,7 @@ fn a_record_that_is_there_twice_is_found() {
 #[test]
 fn what_consumers_must_not_be_given_is_found() {
     let good = batch(4, &["a", "b"]);
-    let check = |offset, bytes: &Bytes, high_watermark| served::check(ID, offset, bytes.clone(), high_watermark);
+    let check = |offset, bytes: &Bytes, high_watermark| served::check(ID, offset, bytes.clone(), high_watermark, false);
     assert_eq!(check(5, &good, 6).unwrap().len(), 1);
     assert_eq!(check(5, &Bytes::new(), 5).unwrap().len(), 0);
     found(check(4, &good, 5).map(drop), "served", "above the high watermark");

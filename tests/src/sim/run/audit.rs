@@ -36,6 +36,7 @@ impl World {
                 }
                 Err(error) => return Err(Violation::new("served", format!("{id} can't be read: {error}"))),
             };
+            let batches = self.cleaned.complete(*id, (reader.start_offset(), reader.end_offset()), batches)?;
             if changelogs.contains_key(&id.topic) {
                 commits.insert(*id, batches);
             } else {

@@ -84,6 +84,7 @@ impl World {
         let to = log_start + self.rng.between(0, below).cast_signed();
         // A read that fails is an injected fault: then nothing goes. Whole batches are read: one may go on behind `to`.
         let Ok(batches) = read_batches(handle.view().reader(), high_watermark) else { return Ok(()) };
+        let batches = self.cleaned.complete(id, (log_start, high_watermark), batches)?;
         let kept = self.retained.records.entry(id).or_default();
         for batch in batches {
             let records = records_of(batch.bytes().clone(), log_start);

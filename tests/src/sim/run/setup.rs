@@ -44,6 +44,7 @@ impl World {
             now_us: 0,
             heap: BinaryHeap::new(),
             retained: super::retention::Retained::default(),
+            cleaned: super::cleaning::Cleaned::default(),
             scheduled: 0,
             nodes,
             turning: BTreeSet::new(),

@@ -206,7 +206,7 @@ impl World {
                 Err(Violation::new("order", found))
             }
             Fact::Received { id, offset, batches, high_watermark } => {
-                let records = served::check(id, offset, batches, high_watermark)?;
+                let records = served::check(id, offset, batches, high_watermark, self.cleaned.concerns(id))?;
                 let polled: Option<Vec<_>> =
                     records.iter().map(|record| record.number.map(|number| (record.offset, number))).collect();
                 // What tasks write has no numbers, and a checker of its own.
