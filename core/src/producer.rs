@@ -18,6 +18,7 @@
 mod checkpoint;
 mod client;
 pub mod sequence;
+mod snapshot;
 mod staged;
 mod task;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub(crate) mod tests;
 mod verdict;
 
 pub use checkpoint::TaskCheckpoint;
+pub use snapshot::SnapshotError;
 pub use staged::StagedProducers;
 pub use verdict::{Admission, PartitionKind, ProducerRefusal, Verdict};
 

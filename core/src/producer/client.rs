@@ -9,10 +9,10 @@ use headwater_protocol::batch::BatchHeader;
 
 /// One remembered batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct SeenBatch {
-    base_offset: i64,
-    base_sequence: i32,
-    last_offset_delta: i32,
+pub(super) struct SeenBatch {
+    pub(super) base_offset: i64,
+    pub(super) base_sequence: i32,
+    pub(super) last_offset_delta: i32,
 }
 
 impl SeenBatch {
@@ -36,10 +36,10 @@ impl SeenBatch {
 /// What is remembered of one ordinary producer: its epoch and the last batches of that epoch, oldest first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct ClientEntry {
-    epoch: i16,
+    pub(super) epoch: i16,
     /// From 1 to [`BATCHES_PER_PRODUCER`].
-    count: u8,
-    batches: [SeenBatch; BATCHES_PER_PRODUCER],
+    pub(super) count: u8,
+    pub(super) batches: [SeenBatch; BATCHES_PER_PRODUCER],
 }
 
 impl ClientEntry {
@@ -117,7 +117,7 @@ impl ClientEntry {
         (self.epoch, self.last()) == (other.epoch, other.last())
     }
 
-    fn seen(&self) -> &[SeenBatch] {
+    pub(super) fn seen(&self) -> &[SeenBatch] {
         &self.batches[..usize::from(self.count).min(BATCHES_PER_PRODUCER)]
     }
 

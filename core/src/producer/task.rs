@@ -9,13 +9,13 @@ use headwater_protocol::ids::{LeaderEpoch, TaskProducer};
 /// What is remembered of one task: `(G, E, last)` of step-protocol §1, and where its last batch lies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct TaskEntry {
-    generation: u32,
+    pub(super) generation: u32,
     /// Low 15 bits of the newest epoch in the log.
-    epoch: i16,
+    pub(super) epoch: i16,
     /// Low 31 bits of the last number.
-    last: i32,
-    base_offset: i64,
-    last_offset_delta: i32,
+    pub(super) last: i32,
+    pub(super) base_offset: i64,
+    pub(super) last_offset_delta: i32,
 }
 
 /// Who sends: what the request says of itself, all bits.

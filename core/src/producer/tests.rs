@@ -2,6 +2,7 @@
 
 mod client;
 mod replay;
+mod snapshot;
 mod task;
 
 use super::*;
