@@ -1,0 +1,66 @@
+//! What lies in a partition's directory.
+
+use crate::checkpoint_file;
+use crate::error::LogError;
+use crate::format::index;
+use crate::format::names::{self, FileName};
+use crate::storage::{EntryKind, Storage};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What lies in a partition's directory.
+#[derive(Default)]
+pub(super) struct Files {
+    /// Lengths by base offset.
+    pub(super) segments: BTreeMap<i64, u64>,
+    /// Index files by base offset.
+    pub(super) indexes: Vec<(i64, PathBuf)>,
+    pub(super) temporary: Vec<PathBuf>,
+    pub(super) foreign: Vec<String>,
+}
+
+impl Files {
+    /// What is there, or `None` without the directory.
+    pub(super) fn list(storage: &dyn Storage, path: &Path) -> Result<Option<Self>, LogError> {
+        let entries = match storage.list(path) {
+            Ok(entries) => entries,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(LogError::of_storage(error)),
+        };
+        let mut files = Self::default();
+        for entry in entries {
+            let path = path.join(&entry.name);
+            match (entry.kind, FileName::classify(&entry.name)) {
+                (EntryKind::File, FileName::Segment(base_offset)) => {
+                    files.segments.insert(base_offset, entry.bytes);
+                }
+                (EntryKind::File, FileName::OffsetIndex(base_offset) | FileName::TimeIndex(base_offset)) => {
+                    files.indexes.push((base_offset, path));
+                }
+                (EntryKind::File, FileName::Temporary) => files.temporary.push(path),
+                (EntryKind::File, FileName::LeaderEpochs | FileName::Cleaner) => {}
+                _ => files.foreign.push(entry.name),
+            }
+        }
+        Ok(Some(files))
+    }
+
+    /// Refuses indexes of a newer version, which would else be overwritten by older ones.
+    pub(super) fn refuse_newer_indexes(&self, storage: &dyn Storage) -> Result<(), LogError> {
+        self.indexes.iter().try_for_each(|(base_offset, path)| {
+            let is_offsets = path.ends_with(names::offset_index(*base_offset));
+            let kind = if is_offsets { index::OFFSETS_KIND } else { index::TIMES_KIND };
+            checkpoint_file::refuse_newer(storage, path, kind, index::VERSION)
+        })
+    }
+
+    /// Takes out the segments that lie below the log's start as a whole: those whose successor begins at or below it. A
+    /// crash came between the start's being durable and their removal; only some of them may be left.
+    pub(super) fn take_below(&mut self, start_offset: i64) -> Vec<i64> {
+        let Some((&stays, _)) = self.segments.range(..=start_offset).next_back() else { return Vec::new() };
+        let below: Vec<i64> = self.segments.range(..stays).map(|(base_offset, _)| *base_offset).collect();
+        self.segments.retain(|base_offset, _| *base_offset >= stays);
+        self.indexes.retain(|(base_offset, _)| *base_offset >= stays || !below.contains(base_offset));
+        below
+    }
+}
