@@ -24,6 +24,7 @@ pub(crate) const PARTITIONS: &str = "headwater_partitions";
 /// Files that the system lets this process hold open.
 pub(crate) const OPEN_FILES_MAX: &str = "headwater_open_files_max";
 /// Bytes cut off a log's end into lost+found after an unclean stop.
+pub(crate) const RECOVERED_BATCHES: &str = "headwater_log_recovered_batches_total";
 pub(crate) const TORN_TAIL_BYTES: &str = "headwater_log_torn_tail_bytes_total";
 /// Bytes of segments that retention and deleted records removed.
 pub(crate) const DELETED_BYTES: &str = "headwater_log_deleted_bytes_total";
@@ -62,6 +63,7 @@ const TABLE: &[(&str, Kind, &str)] = &[
     (CONNECTIONS, Kind::Gauge, "Open client connections"),
     (PARTITIONS, Kind::Gauge, "Partitions that this broker leads"),
     (OPEN_FILES_MAX, Kind::Gauge, "Files that the system lets this process hold open"),
+    (RECOVERED_BATCHES, Kind::Counter, "Batches that were read again when partitions were opened"),
     (TORN_TAIL_BYTES, Kind::Counter, "Bytes moved from a torn log end to lost+found"),
     (DELETED_BYTES, Kind::Counter, "Bytes of segments removed by retention and deleted records"),
     (CLEANER_BYTES, Kind::Counter, "Bytes that the cleaner read and wrote"),

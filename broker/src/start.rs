@@ -218,11 +218,11 @@ impl RunningBroker {
                 drop(caretakers);
                 processors.stop();
                 partitions.stop();
-                if let Err(error) = directory.checkpoint() {
-                    tracing::error!(%error, "the recovery points could not be written");
-                }
                 if let Err(error) = metadata.decide_blocking(|image| stop_broker(image, broker, epoch)) {
                     tracing::error!(%error, "the stop could not be noted in the metadata log");
+                }
+                if let Err(error) = directory.close_in_order() {
+                    tracing::error!(%error, "the recovery points could not be written");
                 }
             }
         });

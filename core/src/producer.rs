@@ -270,6 +270,14 @@ impl Producers {
         });
     }
 
+    /// As [`Self::forget_before`], for a state that comes from a snapshot: also forgets tasks without a batch behind
+    /// `log_start`. Those were of processors that were deleted before the log's start moved; a task that lives has one
+    /// (STEP-11).
+    pub fn forget_all_before(&mut self, log_start: i64) {
+        self.forget_before(log_start);
+        self.entries.retain(|_, entry| matches!(entry, Entry::Client(_)) || entry.next_offset() > log_start);
+    }
+
     /// Forgets all tasks of a processor that was deleted. Its number is never used again (STEP-11).
     pub fn forget_processor(&mut self, processor: ProcessorNumber) {
         self.entries.retain(|key, _| key.task().is_none_or(|task| task.processor != processor));

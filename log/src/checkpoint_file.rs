@@ -3,7 +3,7 @@
 //! For the engine's own files and for others that live beside them: a directory's identity, a broker's epoch.
 
 use crate::error::LogError;
-use crate::format::checkpoint::{self, CheckpointError, Kind};
+use crate::format::checkpoint::{self, CheckpointError};
 use crate::format::names::TEMPORARY_SUFFIX;
 use crate::limits;
 use crate::storage::{Open, Storage, StorageError};
@@ -54,20 +54,6 @@ pub fn read<T>(
     }
 }
 
-/// Refuses a cache of a newer version. One that is torn, or can't be read, is made again by whoever needs it (LOG-4).
-///
-/// # Errors
-/// [`LogError::Checkpoint`].
-pub(crate) fn refuse_newer(storage: &dyn Storage, path: &Path, kind: Kind, supported: u16) -> Result<(), LogError> {
-    let Ok(Some(bytes)) = read_bytes(storage, path) else {
-        return Ok(());
-    };
-    match checkpoint::decode(kind, supported, &bytes) {
-        Err(source @ CheckpointError::Newer { .. }) => Err(LogError::Checkpoint { file: path.to_path_buf(), source }),
-        _ => Ok(()),
-    }
-}
-
 /// The file's bytes, or `None` when there is no such file.
 pub(crate) fn read_bytes(storage: &dyn Storage, path: &Path) -> Result<Option<Bytes>, StorageError> {
     let file = match storage.open(path, Open::Read) {
@@ -92,6 +78,7 @@ fn temporary_name(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::checkpoint::Kind;
     use crate::storage::Operation;
     use crate::storage::memory::{Fault, FaultKind, MemoryStorage, Survivors};
 

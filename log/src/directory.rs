@@ -1,6 +1,7 @@
 //! A data directory: its lock, its health, its recovery points, and the comings and goings of partitions in it.
 
 use crate::checkpoint_file;
+use crate::clean_mark;
 use crate::error::LogError;
 use crate::format::names;
 use crate::format::points::{self, RecoveryPoint};
@@ -28,6 +29,8 @@ struct Inner {
     _lock: Box<dyn StorageLock>,
     names: NameSync,
     partitions: Mutex<BTreeMap<String, Arc<PartitionPoint>>>,
+    /// Bytes synced since recovery points were last written.
+    synced_bytes: AtomicU64,
     /// What the file says; held while it is written.
     written: Mutex<BTreeMap<String, RecoveryPoint>>,
 }
@@ -38,15 +41,23 @@ pub(crate) struct PartitionPoint {
     pub(crate) next_offset: AtomicI64,
     pub(crate) start_offset: AtomicI64,
     open: AtomicBool,
+    /// The directory was closed in order, and the partition has not been opened since (LOG-9).
+    closed_in_order: AtomicBool,
 }
 
 impl PartitionPoint {
-    fn of(point: RecoveryPoint) -> Self {
+    fn of(point: RecoveryPoint, closed_in_order: bool) -> Self {
         Self {
             next_offset: AtomicI64::new(point.next_offset),
             start_offset: AtomicI64::new(point.start_offset),
             open: AtomicBool::new(false),
+            closed_in_order: AtomicBool::new(closed_in_order),
         }
+    }
+
+    /// Whether what the log's files say of each other can be believed; once, for who opens it.
+    pub(crate) fn take_closed_in_order(&self) -> bool {
+        self.closed_in_order.swap(false, Ordering::AcqRel)
     }
 
     pub(crate) fn load(&self) -> RecoveryPoint {
@@ -97,16 +108,20 @@ impl DataDirectory {
             std::io::ErrorKind::WouldBlock => LogError::Locked(path.to_path_buf()),
             _ => LogError::of_storage(error),
         })?;
-        let written = finish_removals(storage.as_ref(), path)?;
-        // Names made before a crash of the process alone may never have been synced.
+        let mark = clean_mark::take(storage.as_ref(), path)?;
+        // Names made before a crash of the process alone may never have been synced; nor may the mark come back.
         storage.sync_directory(path)?;
-        let partitions = written.iter().map(|(name, point)| (name.clone(), Arc::new(PartitionPoint::of(*point))));
+        let (written, file) = finish_removals(storage.as_ref(), path)?;
+        let closed_in_order = mark.is_some() && mark == file;
+        let point = |point: &RecoveryPoint| Arc::new(PartitionPoint::of(*point, closed_in_order));
+        let partitions = written.iter().map(|(name, written)| (name.clone(), point(written)));
         let inner = Inner {
             health: Arc::new(DirectoryHealth::new(path)),
             path: path.to_path_buf(),
             _lock: lock,
             names: NameSync::default(),
             partitions: Mutex::new(partitions.collect()),
+            synced_bytes: AtomicU64::new(0),
             written: Mutex::new(written),
             storage,
         };
@@ -157,6 +172,32 @@ impl DataDirectory {
             checkpoint_file::write(self.storage().as_ref(), &path, &points::encode(&current))
                 .map_err(|error| self.failed(error))?;
             *written = current;
+        }
+        Ok(())
+    }
+
+    /// As [`Self::checkpoint`], when all that was appended is synced and nothing more comes; and says so, so that the
+    /// next start need not read anything (LOG-9). To be called last.
+    ///
+    /// # Errors
+    /// As [`Self::checkpoint`]; the next start is as after a crash then.
+    pub fn close_in_order(&self) -> Result<(), LogError> {
+        self.checkpoint()?;
+        let written = self.inner.written.lock();
+        let crc = crc32c::crc32c(&points::encode(&written));
+        clean_mark::put(self.storage().as_ref(), self.path(), crc).map_err(|error| self.failed(error))
+    }
+
+    /// So many bytes were synced: after [`limits::CHECKPOINT_INTERVAL_BYTES`] recovery points are written.
+    pub(crate) fn note_synced(&self, bytes: u64) -> Result<(), LogError> {
+        let before = self.inner.synced_bytes.fetch_add(bytes, Ordering::AcqRel);
+        if before < limits::CHECKPOINT_INTERVAL_BYTES && before + bytes >= limits::CHECKPOINT_INTERVAL_BYTES {
+            self.inner.synced_bytes.store(0, Ordering::Release);
+            return match self.checkpoint() {
+                // Not missed: more is read at an unclean start.
+                Err(LogError::DiskFull(_)) => Ok(()),
+                written => written,
+            };
         }
         Ok(())
     }
@@ -267,10 +308,16 @@ impl DataDirectory {
     }
 }
 
-/// Ends the removals that a crash cut short, and reads the recovery points of what is left.
-fn finish_removals(storage: &dyn Storage, path: &Path) -> Result<BTreeMap<String, RecoveryPoint>, LogError> {
+/// Ends the removals that a crash cut short, and reads the recovery points of what is left; beside them the CRC-32C of
+/// their file, if there was one.
+fn finish_removals(
+    storage: &dyn Storage,
+    path: &Path,
+) -> Result<(BTreeMap<String, RecoveryPoint>, Option<u32>), LogError> {
     let file = path.join(names::RECOVERY_POINTS);
-    let mut points = checkpoint_file::read(storage, &file, points::decode)?.unwrap_or_default();
+    let read = checkpoint_file::read(storage, &file, points::decode)?;
+    let crc = read.as_ref().map(|points| crc32c::crc32c(&points::encode(points)));
+    let mut points = read.unwrap_or_default();
     let known = points.len();
     let mut doomed = Vec::new();
     for entry in storage.list(path)? {
@@ -287,7 +334,7 @@ fn finish_removals(storage: &dyn Storage, path: &Path) -> Result<BTreeMap<String
     for path in doomed {
         storage.remove_directory(&path)?;
     }
-    Ok(points)
+    Ok((points, crc))
 }
 
 /// Removes everything in a directory.

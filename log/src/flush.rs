@@ -12,9 +12,13 @@
 use crate::checkpoint_file;
 use crate::error::LogError;
 use crate::format::names;
-use crate::segment::Segment;
-use crate::shared::LogShared;
+use crate::limits;
+use crate::log::PendingSnapshot;
+use crate::segment::{self, Segment};
+use crate::shared::{LogShared, SyncState};
+use crate::snapshot;
 use headwater_mutants::{Mutant, lacks};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Where an append put its batches. They are with the operating system: they survive the death of this process (LOG-1),
@@ -71,6 +75,10 @@ pub(crate) struct FlushPlan {
     pub(crate) is_new: bool,
     /// The leader epochs' file and its version, if it has changed.
     pub(crate) epochs: Option<(u64, Vec<u8>)>,
+    /// Files of the last segment's index, which is a cache: written, not synced.
+    pub(crate) index: Vec<(PathBuf, Vec<u8>)>,
+    /// What is derived from the log, to be written once the batches that it is derived from are durable (LOG-8).
+    pub(crate) snapshot: Option<PendingSnapshot>,
 }
 
 /// A segment as it was when the job was made.
@@ -116,7 +124,9 @@ impl FlushJob {
         let mut state = shared.sync.lock();
         shared.check_not_deleted()?;
         directory.health().check()?;
+        let mut synced_bytes = 0;
         for planned in &plan.segments {
+            synced_bytes += planned.bytes.saturating_sub(planned.segment.synced_bytes());
             match planned.segment.file().sync() {
                 Err(_) if lacks(Mutant::FailedSyncIgnored) => {}
                 synced => synced.map_err(|error| directory.failed(error))?,
@@ -135,7 +145,37 @@ impl FlushJob {
         if plan.names_made.is_some() && !names_synced && !lacks(Mutant::SegmentNameNotSynced) {
             directory.storage().sync_directory(&shared.path).map_err(|error| directory.failed(error))?;
         }
-        if plan.is_new && !lacks(Mutant::PartitionNameNotSynced) { directory.sync_names() } else { Ok(()) }
+        if plan.is_new && !lacks(Mutant::PartitionNameNotSynced) {
+            directory.sync_names()?;
+        }
+        segment::save(directory.storage().as_ref(), &plan.index);
+        self.keep_snapshot(&mut state)?;
+        directory.note_synced(synced_bytes)
+    }
+
+    /// Writes the snapshot, and removes those that it makes superfluous. One that doesn't fit on the disk is not missed.
+    fn keep_snapshot(&self, state: &mut SyncState) -> Result<(), LogError> {
+        let Some(snapshot) = &self.plan.snapshot else { return Ok(()) };
+        let (offset, bytes) = &**snapshot;
+        debug_assert!(*offset <= self.plan.next_offset, "what it is derived from is durable");
+        if state.snapshots.back().is_some_and(|newest| newest >= offset) {
+            return Ok(());
+        }
+        let (directory, path) = (&self.shared.directory, &self.shared.path);
+        match snapshot::write(directory.storage().as_ref(), path, *offset, bytes) {
+            Err(error) if error.is_full() => {
+                tracing::warn!(partition = self.shared.name, %error, "no room for a snapshot");
+                return Ok(());
+            }
+            written => written.map_err(|error| directory.failed(error))?,
+        }
+        state.snapshots.push_back(*offset);
+        while state.snapshots.len() > limits::SNAPSHOTS_MAX
+            && let Some(oldest) = state.snapshots.pop_front()
+        {
+            snapshot::remove(directory, path, &[oldest])?;
+        }
+        Ok(())
     }
 }
 

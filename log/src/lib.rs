@@ -24,6 +24,7 @@
 //! `docs/log-format.md`.
 
 pub mod checkpoint_file;
+pub mod clean_mark;
 pub mod cleaner;
 mod config;
 pub mod conformance;
@@ -41,6 +42,7 @@ pub mod recovery;
 pub mod retention;
 mod segment;
 mod shared;
+pub mod snapshot;
 pub mod storage;
 #[cfg(test)]
 mod testing;

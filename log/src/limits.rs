@@ -10,6 +10,13 @@ pub const READ_BYTES_MIN: usize = 4 * 1024;
 pub const SCAN_BYTES_MAX: usize = 2 * MIB;
 /// How much is in memory while bytes are copied to `lost+found`.
 pub const COPY_BYTES_MAX: usize = MIB;
+/// After so many bytes appended to a log, what is derived from it is kept in a snapshot, the beginning of its last
+/// segment's index is saved, and recovery points are written: an unclean start reads about as much of each log again.
+pub const CHECKPOINT_INTERVAL_BYTES: u64 = 64 * MIB as u64;
+/// The largest state that a snapshot holds.
+pub const SNAPSHOT_BYTES_MAX: usize = CHECKPOINT_BYTES_MAX - 8;
+/// How many snapshots of a log are kept: the newest, and another one should that be damaged.
+pub const SNAPSHOTS_MAX: usize = 2;
 /// The longest payload of a checkpoint file.
 pub const CHECKPOINT_BYTES_MAX: usize = 64 * MIB;
 /// The smallest segment size that may be configured.

@@ -1,11 +1,13 @@
 //! The log of one partition: the writer's side.
 
 mod delete;
+mod keep;
 mod open;
 #[cfg(test)]
 mod tests;
 mod trim;
 
+pub(crate) use keep::PendingSnapshot;
 pub use open::{LostTail, RecoveryReport};
 pub use trim::TrimJob;
 
@@ -23,6 +25,7 @@ use bytes::Bytes;
 use headwater_mutants::{Mutant, lacks};
 use headwater_protocol::batch::{BatchError, BatchHeader};
 use headwater_protocol::ids::LeaderEpoch;
+use keep::Keeping;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -54,6 +57,7 @@ pub struct Log {
     inherited_offset: i64,
     /// Reused from append to append.
     headers: Vec<BatchHeader>,
+    keeping: Keeping,
 }
 
 /// Tells the cleaner, when dropped, that the log is not open any more.
@@ -97,6 +101,7 @@ impl Log {
             self.first_timestamp = Some(first.max_timestamp);
         }
         segment.publish(&self.headers);
+        self.keeping.appended(bytes as u64);
         for header in &self.headers {
             // An epoch of -1 stands for none.
             if header.partition_leader_epoch >= 0
@@ -175,6 +180,7 @@ impl Log {
             }
             sealed.seal(storage);
             tracing::debug!(partition = self.shared.name, base_offset, "segment rolled");
+            self.keeping.rolled();
         }
         let segment = Arc::new(segment);
         self.shared.add_segment(Arc::clone(&segment));
@@ -228,8 +234,14 @@ impl Log {
             names_made: (self.names_made > self.names_synced).then_some(self.names_made),
             is_new: self.is_new,
             epochs: (self.epochs_version > self.epochs_synced).then(|| (self.epochs_version, self.epochs.encode())),
+            index: self.index_to_save(),
+            snapshot: self.keeping.pending(),
         };
-        let is_clean = plan.segments.is_empty() && plan.names_made.is_none() && plan.epochs.is_none() && !plan.is_new;
+        let is_clean = plan.segments.is_empty()
+            && plan.names_made.is_none()
+            && plan.epochs.is_none()
+            && plan.snapshot.is_none()
+            && !plan.is_new;
         if is_clean && self.durable_offset == plan.next_offset {
             return None;
         }
@@ -255,6 +267,9 @@ impl Log {
         self.names_synced = self.names_synced.max(plan.names_made.unwrap_or(0));
         self.epochs_synced = self.epochs_synced.max(plan.epochs.map_or(0, |(version, _)| version));
         self.is_new = self.is_new && !plan.is_new;
+        if let Some(snapshot) = &plan.snapshot {
+            self.keeping.written(snapshot);
+        }
         let covered = if lacks(Mutant::FlushCoversLater) { self.log_end_offset() } else { plan.next_offset };
         self.durable_offset = self.durable_offset.max(covered);
         self.shared.point.next_offset.store(self.durable_offset, Ordering::Release);

@@ -56,6 +56,8 @@ pub(crate) struct SegmentScan {
     pub(crate) next_offset: i64,
     /// The first byte that is no batch, and why.
     pub(crate) fault: Option<(u64, String)>,
+    /// Whether the index came from its files and is in them as it is.
+    pub(crate) is_saved: bool,
 }
 
 impl Segment {
@@ -71,6 +73,7 @@ impl Segment {
             index: SegmentIndex::new(base_offset, interval_bytes),
             next_offset: base_offset,
             fault: None,
+            is_saved: false,
         };
         Ok(Self::of_scan(directory, file, base_offset, scan, 0))
     }
@@ -123,6 +126,11 @@ impl Segment {
     pub(crate) fn is_synced(&self) -> bool {
         self.synced_bytes.load(Ordering::Acquire) >= self.bytes()
             && self.cuts_synced.load(Ordering::Acquire) >= self.cuts()
+    }
+
+    /// How much is known to be synced.
+    pub(crate) fn synced_bytes(&self) -> u64 {
+        self.synced_bytes.load(Ordering::Acquire)
     }
 
     /// How often what stood behind the end was cut off.
@@ -179,6 +187,19 @@ impl Segment {
             *state = IndexState::Sealed(None);
         }
         was_saved
+    }
+
+    /// Ends the growth of a segment whose indexes are in their files.
+    pub(crate) fn seal_saved(&self) {
+        *self.index.write() = IndexState::Sealed(None);
+    }
+
+    /// The files of a growing segment's indexes, as they would be now.
+    pub(crate) fn index_files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        match &*self.index.read() {
+            IndexState::Growing(index) => self.encode(index).into(),
+            IndexState::Sealed(_) => Vec::new(),
+        }
     }
 
     /// Writes a growing segment's indexes to their files if these are missing or differ. Whether they did.
@@ -299,7 +320,7 @@ impl Segment {
 }
 
 /// Writes index files: not synced, and not missed if that fails, for they are caches.
-fn save(storage: &dyn Storage, files: &[(PathBuf, Vec<u8>)]) {
+pub(crate) fn save(storage: &dyn Storage, files: &[(PathBuf, Vec<u8>)]) {
     let write = |(path, bytes): &(PathBuf, Vec<u8>)| storage.open(path, Open::Create)?.write_at(0, &[bytes]);
     if let Err(error) = files.iter().try_for_each(write) {
         tracing::warn!(%error, "an index was not saved; it is made again when needed");
@@ -325,15 +346,26 @@ pub(crate) fn scan(
     file_bytes: u64,
     expected: i64,
     interval_bytes: u64,
-    mut visit: impl FnMut(&RecordBatch),
+    visit: impl FnMut(&RecordBatch),
 ) -> Result<SegmentScan, StorageError> {
     let index = SegmentIndex::new(base_offset, interval_bytes);
-    let mut scan = SegmentScan { index, next_offset: expected, fault: None };
     if base_offset != expected {
-        scan.fault = Some((0, format!("a segment begins at offset {base_offset} where {expected} is due")));
-        return Ok(scan);
+        let fault = Some((0, format!("a segment begins at offset {base_offset} where {expected} is due")));
+        return Ok(SegmentScan { index, next_offset: expected, fault, is_saved: false });
     }
-    let mut walk = Walk::new(file, 0, file_bytes, base_offset, limits::SCAN_BYTES_MAX);
+    scan_from(file, index, Place { offset: base_offset, position: 0 }, file_bytes, visit)
+}
+
+/// As [`scan`], but from `place` on, to which the index has gone back.
+pub(crate) fn scan_from(
+    file: &dyn StorageFile,
+    index: SegmentIndex,
+    place: Place,
+    file_bytes: u64,
+    mut visit: impl FnMut(&RecordBatch),
+) -> Result<SegmentScan, StorageError> {
+    let mut scan = SegmentScan { index, next_offset: place.offset, fault: None, is_saved: false };
+    let mut walk = Walk::new(file, place.position, file_bytes, place.offset, limits::SCAN_BYTES_MAX);
     loop {
         let walked = match walk.next() {
             Ok(Some(walked)) => walked,

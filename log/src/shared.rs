@@ -42,6 +42,8 @@ pub(crate) struct LogShared {
 pub(crate) struct SyncState {
     /// The version of the leader epochs that is in their file.
     pub(crate) epochs_version: u64,
+    /// Offsets of the snapshots that are there, rising.
+    pub(crate) snapshots: VecDeque<i64>,
 }
 
 impl LogShared {

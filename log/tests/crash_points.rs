@@ -70,7 +70,7 @@ fn run(scenarios: &[Scenario], bounds: Bounds, mutant: Option<Mutant>) -> (Vec<(
     (counts, violations)
 }
 
-// covers LOG-1, LOG-2, LOG-4, LOG-6
+// covers LOG-1, LOG-2, LOG-4, LOG-6, LOG-8, LOG-9
 #[test]
 fn every_crash_point_of_every_operation_keeps_the_rules() {
     let bounds = if is_full() { Bounds::FULL } else { Bounds::BOUNDED };

@@ -31,7 +31,14 @@ macro_rules! mutants {
             /// Those of the storage engine alone, which the crash points in `log/tests` notice; the simulator, which
             /// runs a whole broker, seldom stops it between two calls.
             pub const OF_CRASH_POINTS: &[Self] =
-                &[Self::CutNotKept, Self::CutNotSynced, Self::FilesBeforeStart, Self::StartBeforeName];
+                &[
+                    Self::CutNotKept,
+                    Self::CutNotSynced,
+                    Self::FilesBeforeStart,
+                    Self::StartBeforeName,
+                    Self::SnapshotBeforeSync,
+                    Self::CleanMarkStays,
+                ];
 
             /// Those of the cleaner, which its own tests in `log` notice: they crash it at every call, and fold what is
             /// left for every reader.
@@ -130,6 +137,10 @@ mutants! {
         "cleaning removes tombstones without waiting";
     CleaningForgetsProducers, "CMP-5", "cleaning-forgets-producers",
         "cleaning keeps no header of what producers wrote last";
+    SnapshotBeforeSync, "LOG-8", "snapshot-before-sync",
+        "a snapshot is kept before the batches below it are durable, and believed";
+    CleanMarkStays, "LOG-9", "clean-mark-stays",
+        "the mark of an orderly stop is still there while the directory is in use";
     RetryAppended, "IDP-2", "retry-appended",
         "a retry of a remembered batch is appended";
     OneBatchRemembered, "IDP-2", "one-batch-remembered",

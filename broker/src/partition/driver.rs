@@ -316,6 +316,18 @@ impl LedPartition {
         }
     }
 
+    /// Keeps what is known of producers when it is time to: after a roll, after many bytes, and at the end. Whether it
+    /// did, so that a flush has to write it.
+    fn keep_snapshot(&mut self) -> bool {
+        let is_due = self.log.wants_snapshot() || (self.is_finished() && self.log.has_outgrown_snapshot());
+        // Only what is in the log; what is on its way may never get there.
+        let is_due = is_due && self.leader.log_end_offset() == self.log.log_end_offset();
+        if is_due {
+            self.log.keep_snapshot(self.leader.producers().snapshot());
+        }
+        is_due
+    }
+
     /// Whether a partition that is to be released has nothing left to do.
     fn is_finished(&self) -> bool {
         self.release.is_some() && self.leader.is_idle() && !self.flushing
@@ -457,6 +469,9 @@ impl PartitionDriver {
     fn run_commands(&mut self, now_ms: u64, slot: Slot) {
         let Some(partition) = self.partitions.get_mut(&slot) else { return };
         if partition.run_commands(now_ms) {
+            self.dirty.insert(slot);
+        }
+        if partition.keep_snapshot() {
             self.dirty.insert(slot);
         }
         let finished = partition.is_finished() && !self.dirty.contains(&slot);

@@ -7,7 +7,9 @@ use crate::metrics as names;
 use headwater_core::cluster::{ClusterImage, TopicSettings};
 use headwater_core::producer::{PartitionKind, Producers};
 use headwater_core::replica::{InvalidRecovery, Leader, LeaderConfig, Recovered};
+use headwater_log::snapshot::Derived;
 use headwater_log::{Log, LogConfig, LogError};
+use headwater_protocol::batch::RecordBatch;
 use headwater_protocol::ids::{BrokerId, LeaderEpoch, TopicId, TopicPartition};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -78,19 +80,40 @@ pub(super) fn log_config(settings: &TopicSettings) -> LogConfig {
     LogConfig { segment_bytes, segment_ms, ..LogConfig::default() }
 }
 
+/// The producers of a partition, as its log and the snapshots beside it tell of them (LOG-8).
+struct Seen {
+    kind: PartitionKind,
+    producers: Producers,
+}
+
+impl Derived for Seen {
+    fn begin(&mut self) {
+        self.producers = Producers::new(self.kind);
+    }
+
+    fn restore(&mut self, log_end: i64, state: &[u8]) -> Result<(), String> {
+        self.producers = Producers::restore(self.kind, log_end, state).map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
+    fn observe(&mut self, batch: &RecordBatch) {
+        self.producers.observe(batch.header(), batch.header().base_offset);
+    }
+}
+
 /// Opens the log and begins to lead it.
 ///
 /// # Errors
 /// [`OpenError`]: this partition can't be served.
 pub fn open(place: &PartitionPlace, opening: &Opening) -> Result<LedPartition, OpenError> {
-    let mut producers = Producers::new(opening.kind);
-    let mut leader_epoch = None;
+    let mut seen = Seen { kind: opening.kind, producers: Producers::new(opening.kind) };
     let name = directory_name(opening.id);
-    let (mut log, report) = Log::open(&place.directory, &name, log_config(&opening.settings), &mut |batch| {
-        let header = batch.header();
-        producers.observe(header, header.base_offset);
-        leader_epoch = Some(LeaderEpoch(header.partition_leader_epoch));
-    })?;
+    let (mut log, report) = Log::open_derived(&place.directory, &name, log_config(&opening.settings), &mut seen)?;
+    let mut producers = seen.producers;
+    // A snapshot may know producers whose batches were deleted since.
+    producers.forget_all_before(log.log_start_offset());
+    let leader_epoch = log.epochs().newest().map(LeaderEpoch);
+    metrics::counter!(names::RECOVERED_BATCHES).increment(report.batches);
     if let Some(lost) = &report.lost_tail {
         metrics::counter!(names::TORN_TAIL_BYTES).increment(lost.bytes);
     }

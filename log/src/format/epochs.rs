@@ -74,14 +74,13 @@ impl LeaderEpochs {
         self.entries.retain(|entry| entry.start_offset <= log_end_offset);
     }
 
-    /// Puts together what the file said and what the log's batches say. Where they differ the log is right.
+    /// Puts together what the file said and what the log's batches say; `None` where they differ, or there is no file:
+    /// the log is right then, all of it.
     ///
-    /// `scanned` has the epochs as met in the log, which ends at `log_end_offset`. The file knows more only about
-    /// epochs without a record.
-    pub fn reconcile(file: Option<Self>, scanned: Self, log_end_offset: i64) -> Self {
-        let Some(mut file) = file else {
-            return scanned;
-        };
+    /// `scanned` has the epochs as met in the log, or in its end; the log ends at `log_end_offset`. The file knows more
+    /// only about what was not scanned, and about epochs without a record.
+    pub fn reconcile(file: Option<Self>, scanned: &Self, log_end_offset: i64) -> Option<Self> {
+        let mut file = file?;
         file.cut_to(log_end_offset);
         let newest = file.newest();
         let (known, unknown): (Vec<EpochStart>, Vec<EpochStart>) =
@@ -92,10 +91,10 @@ impl LeaderEpochs {
             .first()
             .is_none_or(|first| file.entries.last().is_none_or(|last| last.start_offset < first.start_offset));
         if !agrees || !continues {
-            return scanned;
+            return None;
         }
         file.entries.extend(unknown);
-        file
+        Some(file)
     }
 
     /// The file's bytes: the number of epochs (u32), then of each epoch (i32) and start offset (i64). Big-endian, in a
@@ -179,14 +178,14 @@ mod tests {
     fn file_and_log_are_reconciled() {
         let scanned = || epochs(&[(1, 0), (3, 10)]);
         let with_empty_epochs = epochs(&[(1, 0), (3, 10), (4, 20)]);
-        let reconcile = |file: Option<LeaderEpochs>| LeaderEpochs::reconcile(file, scanned(), 20);
-        assert_eq!(reconcile(None), scanned());
-        assert_eq!(reconcile(Some(with_empty_epochs.clone())), with_empty_epochs);
-        assert_eq!(reconcile(Some(epochs(&[(1, 0)]))), scanned());
-        assert_eq!(reconcile(Some(LeaderEpochs::default())), scanned());
-        assert_eq!(reconcile(Some(epochs(&[(1, 0), (3, 10), (5, 21)]))), scanned(), "beyond the log's end");
-        assert_eq!(reconcile(Some(epochs(&[(2, 0), (3, 10)]))), scanned(), "the log says otherwise");
-        assert_eq!(reconcile(Some(epochs(&[(1, 0), (2, 15)]))), scanned(), "the log says otherwise");
+        let reconcile = |file: Option<LeaderEpochs>| LeaderEpochs::reconcile(file, &scanned(), 20);
+        assert_eq!(reconcile(None), None);
+        assert_eq!(reconcile(Some(with_empty_epochs.clone())), Some(with_empty_epochs));
+        assert_eq!(reconcile(Some(epochs(&[(1, 0)]))), Some(scanned()));
+        assert_eq!(reconcile(Some(LeaderEpochs::default())), Some(scanned()));
+        assert_eq!(reconcile(Some(epochs(&[(1, 0), (3, 10), (5, 21)]))), Some(scanned()), "beyond the log's end");
+        assert_eq!(reconcile(Some(epochs(&[(2, 0), (3, 10)]))), None, "the log says otherwise");
+        assert_eq!(reconcile(Some(epochs(&[(1, 0), (2, 15)]))), None, "the log says otherwise");
     }
 
     #[test]

@@ -176,13 +176,36 @@ impl SegmentIndex {
         offsets: &[u8],
         times: &[u8],
     ) -> Result<Self, CheckpointError> {
+        let index = Self::decode_beginning(base_offset, segment_bytes, interval_bytes, offsets, times)?;
+        if index.covered_bytes != segment_bytes {
+            return Err(CheckpointError::Torn("it is the index of other bytes"));
+        }
+        Ok(index)
+    }
+
+    /// Reads the two files of a segment that is `segment_bytes` long, or was shorter when they were written: what they
+    /// cover is told by [`Self::covered_bytes`].
+    ///
+    /// # Errors
+    /// [`CheckpointError`], also when they are of another segment, or of a longer one.
+    pub fn decode_beginning(
+        base_offset: i64,
+        segment_bytes: u64,
+        interval_bytes: u64,
+        offsets: &[u8],
+        times: &[u8],
+    ) -> Result<Self, CheckpointError> {
         let mut index = Self::new(base_offset, interval_bytes);
-        index.covered_bytes = segment_bytes;
         let mut fields = Fields(checkpoint::decode(OFFSETS_KIND, VERSION, offsets)?.payload);
-        index.check_identity(&mut fields)?;
-        index.offsets = decode_offsets(fields, segment_bytes)?;
+        index.covered_bytes = index.check_identity(&mut fields)?;
+        if index.covered_bytes > segment_bytes {
+            return Err(CheckpointError::Torn("it is the index of more bytes than there are"));
+        }
+        index.offsets = decode_offsets(fields, index.covered_bytes)?;
         let mut fields = Fields(checkpoint::decode(TIMES_KIND, VERSION, times)?.payload);
-        index.check_identity(&mut fields)?;
+        if index.check_identity(&mut fields)? != index.covered_bytes {
+            return Err(CheckpointError::Torn("it is of another moment than its sister"));
+        }
         let timestamp = i64::from_be_bytes(fields.take()?);
         let newest_offset = i64::from_be_bytes(fields.take()?);
         index.newest = (newest_offset >= 0).then_some(Newest { timestamp, base_offset: newest_offset });
@@ -190,13 +213,27 @@ impl SegmentIndex {
         Ok(index)
     }
 
-    fn check_identity(&self, fields: &mut Fields<'_>) -> Result<(), CheckpointError> {
+    /// How many bytes an index file covers, if it is of this segment.
+    fn check_identity(&self, fields: &mut Fields<'_>) -> Result<u64, CheckpointError> {
         let base_offset = i64::from_be_bytes(fields.take()?);
         let covered_bytes = u64::from_be_bytes(fields.take()?);
-        if (base_offset, covered_bytes) != (self.base_offset, self.covered_bytes) {
-            return Err(CheckpointError::Torn("it is the index of other bytes"));
+        if base_offset != self.base_offset {
+            return Err(CheckpointError::Torn("it is the index of another segment"));
         }
-        Ok(())
+        Ok(covered_bytes)
+    }
+
+    /// Goes back to the indexed batch at or before `offset`, as if the batches from there on had not been noted yet;
+    /// says where it stands. What was the newest batch stays so: whoever notes the batches again sees whether it is.
+    pub fn go_back_to(&mut self, offset: i64) -> Place {
+        let place = self.place_of(offset);
+        let relative_offset = u32::try_from(place.offset.saturating_sub(self.base_offset)).unwrap_or(0);
+        self.offsets.retain(|entry| u64::from(entry.position) < place.position);
+        self.times.retain(|entry| entry.relative_offset < relative_offset);
+        self.covered_bytes = place.position;
+        // Where an entry stands there was one due.
+        self.bytes_since_entry = if place.position > 0 { self.interval_bytes } else { 0 };
+        place
     }
 }
 

@@ -11,6 +11,8 @@ pub const LEADER_EPOCHS: &str = "leader-epoch.checkpoint";
 pub const CLEANER: &str = "cleaner.checkpoint";
 /// The recovery points' file of a data directory.
 pub const RECOVERY_POINTS: &str = "recovery-points.checkpoint";
+/// Says that a data directory was closed in order.
+pub const CLEAN_SHUTDOWN: &str = "clean-shutdown.checkpoint";
 /// The lock file of a data directory.
 pub const LOCK: &str = ".lock";
 /// The directory that takes what recovery cuts off.
@@ -29,6 +31,8 @@ pub enum FileName {
     OffsetIndex(i64),
     /// The time index of that segment: a cache.
     TimeIndex(i64),
+    /// What is derived from all batches below that offset.
+    Snapshot(i64),
     /// Where each leader epoch begins.
     LeaderEpochs,
     /// How far the partition is cleaned.
@@ -78,6 +82,7 @@ impl FileName {
             "log" => Self::Segment(base_offset),
             "index" => Self::OffsetIndex(base_offset),
             "timeindex" => Self::TimeIndex(base_offset),
+            "snapshot" => Self::Snapshot(base_offset),
             "cleaned" => Self::Cleaned(base_offset),
             _ => Self::Foreign,
         }
@@ -93,6 +98,11 @@ fn offset(digits: &str) -> Option<i64> {
 /// The name of a segment's file.
 pub fn segment(base_offset: i64) -> String {
     format!("{base_offset:0OFFSET_DIGITS$}.log")
+}
+
+/// The name of a snapshot that was taken when the log ended at `offset`.
+pub fn snapshot(offset: i64) -> String {
+    format!("{offset:0OFFSET_DIGITS$}.snapshot")
 }
 
 /// The name of what the cleaner writes, until it is whole.

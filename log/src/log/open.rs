@@ -4,6 +4,7 @@ mod cut;
 mod files;
 mod scan;
 
+use super::keep::Keeping;
 use super::trim::remove_files;
 use super::{Log, OpenMark};
 use crate::checkpoint_file;
@@ -13,12 +14,15 @@ use crate::directory::DataDirectory;
 use crate::error::{Damage, LogError};
 use crate::format::epochs::LeaderEpochs;
 use crate::format::names;
-use crate::recovery::{self, Loss, Scan};
+use crate::format::points::RecoveryPoint;
+use crate::recovery::{self, Loss, Plan, Scan};
 use crate::shared::LogShared;
+use crate::snapshot::{self, Derived, EveryBatch, Restored};
+use crate::storage::Storage;
 use cut::Cutting;
 use files::Files;
 use headwater_protocol::batch::RecordBatch;
-use scan::{Scanned, build_segments, scan_segments, write_again};
+use scan::{Depth, Scanned, build_segments, scan_segments, write_again};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,9 +34,11 @@ pub struct RecoveryReport {
     pub is_new: bool,
     /// Segments that are there now.
     pub segments: usize,
-    /// Batches that are there now; each was handed to the caller.
+    /// The offset of the snapshot that was used, if one was (LOG-8).
+    pub snapshot: Option<i64>,
+    /// Batches that were read and checked.
     pub batches: u64,
-    /// Bytes of these batches.
+    /// Bytes of all batches that are there now.
     pub bytes: u64,
     /// What was cut off the end, if anything.
     pub lost_tail: Option<LostTail>,
@@ -57,21 +63,35 @@ pub struct LostTail {
 
 impl Log {
     /// Opens the partition `name` of a data directory, makes it if it isn't there, and hands every batch that
-    /// survives to `visit`, in order: what is derived from the log (producer state, a task's position) is built again
-    /// from it, not believed from other files (LOG-2).
+    /// survives to `visit`, in order.
     ///
-    /// What is bad above the recovery point is cut off and kept in `lost+found`. What was visited before an error
+    /// # Errors
+    /// As [`Log::open_derived`].
+    pub fn open(
+        directory: &DataDirectory,
+        name: &str,
+        config: LogConfig,
+        visit: &mut dyn FnMut(&RecordBatch),
+    ) -> Result<(Self, RecoveryReport), LogError> {
+        Self::open_derived(directory, name, config, &mut EveryBatch(visit))
+    }
+
+    /// Opens the partition `name` of a data directory, makes it if it isn't there, and lets `derived` become what it is
+    /// of all batches that survive: from the newest good snapshot and the batches behind it, or from all of them
+    /// (LOG-8). Below the recovery point indexes are believed and batches are not read again.
+    ///
+    /// What is bad above the recovery point is cut off and kept in `lost+found`. What was observed before an error
     /// counts for nothing.
     ///
     /// # Errors
     /// [`LogError::Damaged`] when bytes are bad or missing that were synced: nothing was changed, and other
     /// partitions are not concerned (LOG-3). [`LogError::Checkpoint`] for a file of a newer version.
     /// [`LogError::AlreadyOpen`], [`LogError::BadName`], [`LogError::Config`]. Else the disk's.
-    pub fn open(
+    pub fn open_derived(
         directory: &DataDirectory,
         name: &str,
         config: LogConfig,
-        visit: &mut dyn FnMut(&RecordBatch),
+        derived: &mut dyn Derived,
     ) -> Result<(Self, RecoveryReport), LogError> {
         config.check()?;
         directory.health().check()?;
@@ -90,38 +110,32 @@ impl Log {
             directory.note_name();
         }
         let mut files = files.unwrap_or_default();
-        files.refuse_newer_indexes(storage)?;
         let point = registration.point.load();
-        let scan = Scan {
-            recovery_point: point.next_offset,
-            start_offset: point.start_offset,
-            scanned: Vec::new(),
-            unscanned: Vec::new(),
-        };
         let below = files.take_below(point.start_offset);
-        let scanned = scan_segments(storage, &path, &files, scan, config, visit)?;
-        let plan = recovery::plan(&scanned.scan).map_err(|loss| damage(&path, loss))?;
-        let epochs_path = path.join(names::LEADER_EPOCHS);
-        let epochs = checkpoint_file::read(storage, &epochs_path, LeaderEpochs::decode)?;
-        let had_epochs = epochs.clone();
+        let read = Reading { storage, path: &path, files: &files, config, point };
+        let Read { scanned, plan, epochs, had_epochs, restored } =
+            read.run(registration.point.take_closed_in_order(), derived)?;
         let lost_tail = match plan.cut {
             Some(cut) => Some(Cutting { directory, name, path: &path }.act(cut, plan.end_offset, &scanned.segments)?),
             None => None,
         };
         below.into_iter().try_for_each(|base_offset| remove_files(directory, &path, base_offset))?;
         remove_leftovers(directory, &files, &scanned, plan.end_offset)?;
+        snapshot::remove(directory, &path, &restored.stray)?;
+        files.snapshots.retain(|offset| !restored.stray.contains(offset));
 
         let mut report = RecoveryReport { is_new, lost_tail, batches: scanned.batches, ..RecoveryReport::default() };
+        report.snapshot = restored.from;
         report.foreign_names = files.foreign;
         write_again(directory, &scanned)?;
         let segments = build_segments(storage, &path, scanned.segments, &scanned.scan, plan.end_offset, &mut report);
-        let epochs = LeaderEpochs::reconcile(epochs, scanned.epochs, plan.end_offset);
         let start_offset = segments.first().map_or(0, |first| first.base_offset).max(point.start_offset);
         registration.point.start_offset.store(start_offset, Ordering::Release);
         let end_offset = plan.end_offset.max(start_offset);
         let active = segments.last().cloned();
         let shared =
             Arc::new(LogShared::new(name, directory.clone(), Arc::clone(&registration.point), segments, end_offset));
+        shared.sync.lock().snapshots = files.snapshots.into();
         // Unless all was synced, the names may not have been either.
         let is_unsynced = is_new || point.next_offset < end_offset || report.lost_tail.is_some();
         let log = Self {
@@ -140,6 +154,7 @@ impl Log {
             durable_offset: point.next_offset,
             headers: Vec::new(),
             inherited_offset: end_offset,
+            keeping: Keeping::of_opened(restored.from, start_offset, end_offset),
         };
         log.announce(&report);
         Ok((log, report))
@@ -156,6 +171,63 @@ impl Log {
         }
         let (start_offset, end_offset) = (self.log_start_offset(), self.log_end_offset());
         tracing::debug!(partition, start_offset, end_offset, segments = report.segments, "log opened");
+    }
+}
+
+/// What there is to read of a partition.
+struct Reading<'a> {
+    storage: &'a dyn Storage,
+    path: &'a Path,
+    files: &'a Files,
+    config: LogConfig,
+    point: RecoveryPoint,
+}
+
+/// What was read.
+struct Read {
+    scanned: Scanned,
+    plan: Plan,
+    epochs: LeaderEpochs,
+    /// What their file said.
+    had_epochs: Option<LeaderEpochs>,
+    restored: Restored,
+}
+
+impl Reading<'_> {
+    /// Reads what has to be read; everything, where files that should save that contradict the batches.
+    fn run(&self, was_closed_in_order: bool, derived: &mut dyn Derived) -> Result<Read, LogError> {
+        let epochs_path = self.path.join(names::LEADER_EPOCHS);
+        let had_epochs = checkpoint_file::read(self.storage, &epochs_path, LeaderEpochs::decode)?;
+        let mut reads_everything = had_epochs.is_none() || derived.wants_every_batch();
+        loop {
+            let RecoveryPoint { next_offset, start_offset } = self.point;
+            let (storage, path, snapshots) = (self.storage, self.path, &self.files.snapshots);
+            let restored = snapshot::restore_newest(storage, path, snapshots, self.point, &mut *derived)?;
+            let replay_from = restored.from.unwrap_or(start_offset);
+            let mut depth = Depth { replay_from, trust_below: next_offset, was_closed_in_order };
+            if reads_everything {
+                depth = depth.everything();
+            }
+            let (scanned, unscanned) = (Vec::new(), Vec::new());
+            let scan = Scan { recovery_point: next_offset, start_offset, scanned, unscanned };
+            let observe = &mut |batch: &RecordBatch| derived.observe(batch);
+            let scanned = scan_segments(storage, path, self.files, scan, (self.config, depth), observe)?;
+            let Some(mut scanned) = scanned else {
+                reads_everything = true;
+                continue;
+            };
+            let plan = recovery::plan(&scanned.scan).map_err(|loss| damage(path, loss))?;
+            let met = std::mem::take(&mut scanned.epochs);
+            let epochs = match LeaderEpochs::reconcile(had_epochs.clone(), &met, plan.end_offset) {
+                Some(epochs) => epochs,
+                None if reads_everything => met,
+                None => {
+                    reads_everything = true;
+                    continue;
+                }
+            };
+            return Ok(Read { scanned, plan, epochs, had_epochs, restored });
+        }
     }
 }
 

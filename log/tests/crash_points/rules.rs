@@ -1,6 +1,6 @@
 //! What must hold of every disk that comes back.
 
-use super::world::{BATCH_RECORDS, CONFIG, DATA, Existence, NAME, Promises, batch, lost_bytes, timestamp};
+use super::world::{BATCH_RECORDS, CONFIG, DATA, Existence, NAME, Promises, Seen, batch, lost_bytes, timestamp};
 use bytes::Bytes;
 use headwater_log::storage::memory::{MemoryStorage, Survivors};
 use headwater_log::{DataDirectory, Log, RecoveryReport};
@@ -14,6 +14,7 @@ struct Found {
     log: Log,
     report: RecoveryReport,
     batches: Vec<Bytes>,
+    seen: Seen,
 }
 
 /// Opens what came back, holds it against what was promised, and goes on working with it.
@@ -34,6 +35,8 @@ pub(crate) fn check(storage: &MemoryStorage, promises: &Promises) -> Result<(), 
     let found = open(storage)?;
     let start = found.log.log_start_offset();
     compare(&found, promises)?;
+    promises.compare_derived(&found.seen, start)?;
+    let seen = found.seen.clone();
     if let Some(lost) = &found.report.lost_tail
         && lost_bytes(storage) < lost_before + lost.bytes
     {
@@ -45,7 +48,11 @@ pub(crate) fn check(storage: &MemoryStorage, promises: &Promises) -> Result<(), 
 
     // A second start finds the same, with nothing to mend.
     let mut again = open(storage).map_err(|error| format!("at the second start: {error}"))?;
-    if again.batches != batches || again.log.log_start_offset() != start || again.report.lost_tail.is_some() {
+    if again.batches != batches
+        || again.log.log_start_offset() != start
+        || again.report.lost_tail.is_some()
+        || again.seen != seen
+    {
         return Err(format!("LOG-2: a second start finds something else: {:?}", again.report));
     }
     go_on(&mut again, storage, &batches, end)
@@ -91,9 +98,10 @@ fn open_directory(storage: &MemoryStorage) -> Result<DataDirectory, String> {
 
 fn open(storage: &MemoryStorage) -> Result<Found, String> {
     let directory = open_directory(storage)?;
-    let (log, report) = Log::open(&directory, NAME, CONFIG, &mut |_| {}).map_err(text)?;
+    let mut seen = Seen::default();
+    let (log, report) = Log::open_derived(&directory, NAME, CONFIG, &mut seen).map_err(text)?;
     let batches = read_all(&log)?;
-    Ok(Found { directory, log, report, batches })
+    Ok(Found { directory, log, report, batches, seen })
 }
 
 fn read_all(log: &Log) -> Result<Vec<Bytes>, String> {

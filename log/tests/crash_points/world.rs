@@ -1,10 +1,11 @@
 //! A machine with one data directory and one partition in use, and what was promised to those who use it.
 
 use bytes::Bytes;
+use headwater_log::snapshot::Derived;
 use headwater_log::storage::memory::{Fault, FaultKind, MemoryStorage, Survivors};
 use headwater_log::storage::{Operation, Storage};
 use headwater_log::{DataDirectory, Log, LogConfig, LogError};
-use headwater_protocol::batch::{BatchBuilder, ProducerStamp, stamp};
+use headwater_protocol::batch::{BatchBuilder, ProducerStamp, RecordBatch, stamp};
 use headwater_protocol::compression::Compression;
 use headwater_protocol::ids::LeaderEpoch;
 use std::path::Path;
@@ -19,6 +20,51 @@ pub(crate) const CONFIG: LogConfig =
 
 /// Records of each batch.
 pub(crate) const BATCH_RECORDS: i64 = 2;
+
+/// What the broker derives from batches, in small: how many there were, and a checksum over all of them.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Seen {
+    next_offset: i64,
+    crc: u32,
+}
+
+impl Seen {
+    fn state(&self) -> Vec<u8> {
+        [self.next_offset.to_be_bytes().as_slice(), &self.crc.to_be_bytes()].concat()
+    }
+
+    fn take_in(&mut self, batch: &Bytes, next_offset: i64) {
+        self.crc = crc32c::crc32c_append(self.crc, batch);
+        self.next_offset = next_offset;
+    }
+
+    /// Of these batches, from offset 0 on.
+    pub(crate) fn of(batches: &[Bytes]) -> Self {
+        let mut seen = Self::default();
+        for (number, batch) in (1..).zip(batches) {
+            seen.take_in(batch, number * BATCH_RECORDS);
+        }
+        seen
+    }
+}
+
+impl Derived for Seen {
+    fn begin(&mut self) {
+        *self = Self::default();
+    }
+
+    fn restore(&mut self, log_end: i64, state: &[u8]) -> Result<(), String> {
+        let (offset, crc) = state.split_first_chunk().ok_or("it is short")?;
+        let crc = crc.first_chunk().ok_or("it is short")?;
+        // No check of the state itself: the frame around it must do.
+        *self = Self { next_offset: i64::from_be_bytes(*offset), crc: u32::from_be_bytes(*crc) };
+        if log_end == self.next_offset { Ok(()) } else { Err("it is of another moment".to_owned()) }
+    }
+
+    fn observe(&mut self, batch: &RecordBatch) {
+        self.take_in(batch.bytes(), batch.header().next_offset());
+    }
+}
 
 /// One thing done to the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +83,8 @@ pub(crate) enum Operate {
     Trim(u8),
     /// Writes the recovery points.
     Checkpoint,
+    /// Keeps a snapshot; the next flush writes it.
+    Snapshot,
     /// An orderly stop and a start.
     CloseAndOpen,
     /// The process dies and is started again.
@@ -77,6 +125,23 @@ pub(crate) struct Promises {
     pub(crate) start_asked: i64,
     pub(crate) epoch: i32,
     pub(crate) existence: Existence,
+}
+
+impl Promises {
+    /// LOG-8: a snapshot and the batches behind it give what the whole log gives. What retention took can't be compared:
+    /// without a snapshot it is missing from the sum.
+    pub(crate) fn compare_derived(&self, seen: &Seen, start_offset: i64) -> Result<(), String> {
+        let known: Vec<Bytes> = [self.appended.as_slice(), &self.in_flight].concat();
+        let end = usize::try_from(seen.next_offset / BATCH_RECORDS).unwrap_or(0).min(known.len());
+        let start = usize::try_from(start_offset / BATCH_RECORDS).unwrap_or(0).min(end);
+        let sums = [Seen::of(&known[..end]), {
+            let mut rest = Seen::default();
+            let batches = (1..).zip(&known[..end]).skip(start);
+            batches.for_each(|(number, batch)| rest.take_in(batch, number * BATCH_RECORDS));
+            rest
+        }];
+        if sums.contains(seen) { Ok(()) } else { Err(format!("LOG-8: {seen:?} was derived, not {:?}", sums[0])) }
+    }
 }
 
 /// See the top of this file.
@@ -120,6 +185,7 @@ impl World {
             Operate::Flush => self.flush(false),
             Operate::FlushMeanwhileAppend => self.flush(true),
             Operate::Trim(batches) => self.trim(batches),
+            Operate::Snapshot => self.keep_snapshot(),
             Operate::Checkpoint => self.directory()?.checkpoint().map_err(text),
             Operate::CloseAndOpen => {
                 self.log()?;
@@ -153,12 +219,14 @@ impl World {
     /// Opens the log, which may have lost what was not durable: then the promises are fewer.
     fn open(&mut self) -> Result<(), String> {
         let directory = self.directory()?.clone();
-        let (log, _) = Log::open(&directory, NAME, CONFIG, &mut |_| {}).map_err(text)?;
+        let mut seen = Seen::default();
+        let (log, _) = Log::open_derived(&directory, NAME, CONFIG, &mut seen).map_err(text)?;
         let end = log.log_end_offset();
         if end < self.promises.durable {
             return Err(format!("LOG-1: the log ends at {end}, but {} was promised", self.promises.durable));
         }
         self.promises.appended.truncate(usize::try_from(end / BATCH_RECORDS).unwrap_or(0));
+        self.promises.compare_derived(&seen, log.log_start_offset())?;
         self.promises.start_asked = log.log_start_offset().max(self.promises.start);
         self.life += 1;
         self.log = Some(log);
@@ -198,6 +266,12 @@ impl World {
         Ok(())
     }
 
+    fn keep_snapshot(&mut self) -> Result<(), String> {
+        let state = Seen::of(&self.promises.appended).state();
+        self.log()?.keep_snapshot(state);
+        Ok(())
+    }
+
     fn flush(&mut self, meanwhile_append: bool) -> Result<(), String> {
         let Some(job) = self.log()?.begin_flush() else { return Ok(()) };
         if meanwhile_append {
@@ -221,11 +295,12 @@ impl World {
     }
 
     fn close(&mut self) -> Result<(), String> {
+        self.keep_snapshot()?;
         if let Some(log) = self.log.take() {
             let durable = log.close().map_err(text)?;
             self.promises.durable = self.promises.durable.max(durable.next_offset());
         }
-        let closed = self.directory()?.checkpoint().map_err(text);
+        let closed = self.directory()?.close_in_order().map_err(text);
         self.directory = None;
         closed
     }

@@ -48,6 +48,19 @@ fn a_snapshot_and_the_batches_behind_it_give_what_the_whole_log_gives() {
 }
 
 #[test]
+fn a_log_that_begins_later_gives_the_same_with_and_without_a_snapshot() {
+    // covers LOG-8, IDP-5, STEP-11: found by the simulator
+    let log = log();
+    let log_end = i64::MAX;
+    for start in 0..=log.len() {
+        let log_start = log.get(start).map_or(19, |(_, offset)| *offset);
+        let mut restored = Producers::restore(PartitionKind::Records, log_end, &seen(&log).snapshot()).unwrap();
+        restored.forget_all_before(log_start);
+        assert_eq!(restored, seen(&log[start..]), "from batch {start} on");
+    }
+}
+
+#[test]
 fn what_no_broker_wrote_is_refused() {
     // covers LOG-8
     let bytes = seen(&log()).snapshot();

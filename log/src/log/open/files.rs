@@ -1,9 +1,7 @@
 //! What lies in a partition's directory.
 
-use crate::checkpoint_file;
 use crate::error::LogError;
-use crate::format::index;
-use crate::format::names::{self, FileName};
+use crate::format::names::FileName;
 use crate::storage::{EntryKind, Storage};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,6 +13,8 @@ pub(super) struct Files {
     pub(super) segments: BTreeMap<i64, u64>,
     /// Index files by base offset.
     pub(super) indexes: Vec<(i64, PathBuf)>,
+    /// Offsets of snapshots, rising.
+    pub(super) snapshots: Vec<i64>,
     pub(super) temporary: Vec<PathBuf>,
     pub(super) foreign: Vec<String>,
 }
@@ -37,21 +37,13 @@ impl Files {
                 (EntryKind::File, FileName::OffsetIndex(base_offset) | FileName::TimeIndex(base_offset)) => {
                     files.indexes.push((base_offset, path));
                 }
+                (EntryKind::File, FileName::Snapshot(offset)) => files.snapshots.push(offset),
                 (EntryKind::File, FileName::Temporary) => files.temporary.push(path),
                 (EntryKind::File, FileName::LeaderEpochs | FileName::Cleaner) => {}
                 _ => files.foreign.push(entry.name),
             }
         }
         Ok(Some(files))
-    }
-
-    /// Refuses indexes of a newer version, which would else be overwritten by older ones.
-    pub(super) fn refuse_newer_indexes(&self, storage: &dyn Storage) -> Result<(), LogError> {
-        self.indexes.iter().try_for_each(|(base_offset, path)| {
-            let is_offsets = path.ends_with(names::offset_index(*base_offset));
-            let kind = if is_offsets { index::OFFSETS_KIND } else { index::TIMES_KIND };
-            checkpoint_file::refuse_newer(storage, path, kind, index::VERSION)
-        })
     }
 
     /// Takes out the segments that lie below the log's start as a whole: those whose successor begins at or below it. A
