@@ -153,7 +153,7 @@ impl FlushJob {
         directory.note_synced(synced_bytes)
     }
 
-    /// Writes the snapshot, and removes those that it makes superfluous. One that doesn't fit on the disk is not missed.
+    /// Writes the snapshot, and removes those that it makes superfluous. One for which there is no room is not missed.
     fn keep_snapshot(&self, state: &mut SyncState) -> Result<(), LogError> {
         let Some(snapshot) = &self.plan.snapshot else { return Ok(()) };
         let (offset, bytes) = &**snapshot;

@@ -93,7 +93,6 @@ fn every_crash_point_of_every_operation_keeps_the_rules() {
 const NOTICED: &[Mutant] = &[
     Mutant::FlushCoversLater,
     Mutant::CrcSkippedAtRecovery,
-    Mutant::LogBeginsLater,
     Mutant::PointAheadOfSync,
     Mutant::SegmentNameNotSynced,
     Mutant::PartitionNameNotSynced,

@@ -32,6 +32,7 @@ macro_rules! mutants {
             /// runs a whole broker, seldom stops it between two calls.
             pub const OF_CRASH_POINTS: &[Self] =
                 &[
+                    Self::LogBeginsLater,
                     Self::CutNotKept,
                     Self::CutNotSynced,
                     Self::FilesBeforeStart,

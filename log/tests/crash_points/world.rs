@@ -128,8 +128,8 @@ pub(crate) struct Promises {
 }
 
 impl Promises {
-    /// LOG-8: a snapshot and the batches behind it give what the whole log gives. What retention took can't be compared:
-    /// without a snapshot it is missing from the sum.
+    /// LOG-8: a snapshot and the batches behind it give what the whole log gives. Without a snapshot what retention
+    /// took is missing from the sum.
     pub(crate) fn compare_derived(&self, seen: &Seen, start_offset: i64) -> Result<(), String> {
         let known: Vec<Bytes> = [self.appended.as_slice(), &self.in_flight].concat();
         let end = usize::try_from(seen.next_offset / BATCH_RECORDS).unwrap_or(0).min(known.len());

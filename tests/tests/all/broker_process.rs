@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before the test gives up: a deadline against hanging, not a measurement.
@@ -23,6 +24,14 @@ pub(crate) struct Broker {
     environment: Vec<(String, String)>,
     /// Soft and hard limit of open files that it starts with; `None`: those of the test.
     open_files: Option<(u32, u32)>,
+}
+
+/// A port that is free, and that no client is given by the system while the broker is down: it lies below those.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + (std::process::id() % 100) as u16 * 100;
+    let mut ports = (0..100).map(|_| first + NEXT.fetch_add(1, Ordering::Relaxed) % 100);
+    ports.find(|port| std::net::UdpSocket::bind(("127.0.0.1", *port)).is_ok()).expect("a hundred ports are taken")
 }
 
 impl Broker {
@@ -49,7 +58,7 @@ impl Broker {
     fn prepare() -> Self {
         let directory = tempfile::tempdir().unwrap();
         // Free now, and most likely still when the broker takes it.
-        let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         Self { child: None, directory, port, environment: Vec::new(), open_files: None }
     }
 
