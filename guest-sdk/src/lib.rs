@@ -11,6 +11,8 @@
 //!             in place, no copy               │             ─ stores: read and written packed, cached for one call
 //!                                             ▼             ─ timers on stream time
 //!                          your Processor or RecordProcessor
+//!
+//!             KeyExtractor (feature `key-extractor`): a record in, the key that compaction goes by out
 //! ```
 //!
 //! A processor in twenty lines; `docs/processors.md` says how to build, upload and deploy it:
@@ -48,11 +50,14 @@
 //! # assert_eq!(runner.run([("a", "1"), ("a", "x")]).unwrap_err().index, Some(1));
 //! ```
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(feature = "key-extractor")))]
 pub mod abi;
 mod context;
 mod deployment;
 mod error;
+mod extractor;
+#[cfg(all(target_arch = "wasm32", feature = "key-extractor"))]
+pub mod extractor_abi;
 mod header;
 mod host;
 mod instance;
@@ -70,6 +75,7 @@ mod timer;
 pub use context::Context;
 pub use deployment::Deployment;
 pub use error::{ContractError, EmitError, Failure, StateError, TimerError};
+pub use extractor::{KeyExtractor, Settings, Verdict};
 pub use header::{Header, Headers};
 pub use log::Level;
 pub use output::{OutRecord, Outputs};
@@ -82,3 +88,7 @@ pub use timer::{DueTimer, DueTimers, Timers};
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/processors.md")]
 struct ProcessorsPage;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/compaction.md")]
+struct CompactionPage;

@@ -29,6 +29,7 @@ mod record;
 
 use crate::deployment::Deployment;
 use crate::error::Failure;
+use crate::extractor::{KeyExtractor, Settings, Verdict, extract_batch};
 use crate::host::Host;
 use crate::instance::Instance;
 use crate::limits::TIMER_ROUNDS_MAX;
@@ -160,6 +161,39 @@ impl<P: Processor> TestRunner<P> {
     pub fn host_calls(&self) -> u64 {
         self.host.calls()
     }
+}
+
+/// What a key extractor with these settings says of records, without a broker.
+///
+/// # Errors
+/// What `init` or `extract` says.
+pub fn extract_keys<E: KeyExtractor>(
+    settings: &[(&str, &str)],
+    records: impl IntoIterator<Item = impl Into<TestRecord>>,
+) -> Result<Vec<Verdict<'static>>, String> {
+    let extractor = E::init(&Settings::new(settings.iter().copied()))?;
+    let records: Vec<TestRecord> = records.into_iter().map(Into::into).collect();
+    let (index, data) = record::pack(&records);
+    let packed = extract_batch(&extractor, (0, 0), &index, &data)?;
+    let (entries, _) = packed.index.as_chunks::<16>();
+    let word = |entry: &[u8; 16], at: usize| {
+        entry.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize)
+    };
+    let verdict = |entry: &[u8; 16]| {
+        let (position, length) = (word(entry, 4), word(entry, 8));
+        let key = packed.data.get(position..position + length).unwrap_or_default().to_vec();
+        match entry[0] {
+            0 => Verdict::Keep,
+            1 => Verdict::Key(key.into()),
+            _ => Verdict::Tombstone(key.into()),
+        }
+    };
+    Ok(entries.iter().map(verdict).collect())
+}
+
+#[cfg(test)]
+pub(crate) fn pack_records(records: &[TestRecord]) -> (Vec<u8>, Vec<u8>) {
+    record::pack(records)
 }
 
 #[cfg(test)]

@@ -97,6 +97,14 @@ pub(crate) struct FailureResult {
     pub(crate) message: String,
 }
 
+/// What `extract` answers.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct VerdictsResult {
+    pub(crate) index: Vec<u8>,
+    pub(crate) data: Vec<u8>,
+}
+
 /// `records` of `emit`: both lists stay in the guest's memory.
 #[derive(ComponentType, Lift)]
 #[component(record)]

@@ -270,44 +270,57 @@ impl ProcessorInstance {
         }
     }
 
-    /// In the pool where there is room, else outside it.
     fn instantiate(
         &self,
         module: &CompiledModule,
         log_level: LogLevel,
         host: &Arc<Mutex<dyn ProcessorHost>>,
     ) -> Result<Live, CallError> {
+        let (store, instance) = Start { limits: self.limits, log_level, host, stop: &self.stop }.instantiate(module)?;
+        Live::new(store, &instance)
+    }
+}
+
+/// What an instance is made with.
+pub(crate) struct Start<'a> {
+    pub(crate) limits: InstanceLimits,
+    pub(crate) log_level: LogLevel,
+    pub(crate) host: &'a Arc<Mutex<dyn ProcessorHost>>,
+    pub(crate) stop: &'a Arc<AtomicBool>,
+}
+
+impl Start<'_> {
+    /// In the pool where there is room, else outside it.
+    pub(crate) fn instantiate(
+        &self,
+        module: &CompiledModule,
+    ) -> Result<(Store<StoreData>, wasmtime::component::Instance), CallError> {
         if let Some(prepared) = module.pooled() {
-            let mut store = self.store(prepared, log_level, host)?;
+            let mut store = self.store(prepared)?;
             match prepared.instantiate(&mut store) {
-                Ok(instance) => return Live::new(store, &instance),
+                Ok(instance) => return Ok((store, instance)),
                 Err(error) if error.is::<PoolConcurrencyLimitError>() => {}
                 Err(error) => return Err(explain_start(&error, store.data())),
             }
         }
         let prepared = module.on_demand()?;
-        let mut store = self.store(&prepared, log_level, host)?;
+        let mut store = self.store(&prepared)?;
         match prepared.instantiate(&mut store) {
-            Ok(instance) => Live::new(store, &instance),
+            Ok(instance) => Ok((store, instance)),
             Err(error) => Err(explain_start(&error, store.data())),
         }
     }
 
-    fn store(
-        &self,
-        prepared: &InstancePre<StoreData>,
-        log_level: LogLevel,
-        host: &Arc<Mutex<dyn ProcessorHost>>,
-    ) -> Result<Store<StoreData>, HostError> {
+    fn store(&self, prepared: &InstancePre<StoreData>) -> Result<Store<StoreData>, HostError> {
         let data = StoreData {
-            host: Arc::clone(host),
+            host: Arc::clone(self.host),
             limits: self.limits,
-            log_level,
+            log_level: self.log_level,
             limiter: Limiter::new(self.limits.memory_bytes_max),
             clock: CallClock {
                 started: thread_cpu_time(),
                 budget: self.limits.cpu_init_max,
-                stop: Arc::clone(&self.stop),
+                stop: Arc::clone(self.stop),
                 exceeded: false,
                 stopped: false,
             },
@@ -327,6 +340,27 @@ impl ProcessorInstance {
     }
 }
 
+/// Gets a store ready for the next call of its guest.
+pub(crate) fn begin_call(store: &mut Store<StoreData>, budget: Duration, fuel: Option<u64>) -> Result<(), HostError> {
+    let data = store.data_mut();
+    data.clock.begin(budget);
+    data.limiter.begin_call();
+    data.last_error = None;
+    data.output_too_large = false;
+    store.set_epoch_deadline(1);
+    refuel(store, fuel)
+}
+
+/// A function of the guest's world.
+pub(crate) fn export(
+    store: &mut Store<StoreData>,
+    instance: &wasmtime::component::Instance,
+    name: &str,
+) -> Result<Func, HostError> {
+    let function = instance.get_func(store, name);
+    function.ok_or_else(|| HostError::Instantiate(format!("the module exports no function {name:?}")))
+}
+
 impl fmt::Debug for ProcessorInstance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProcessorInstance").field("dead", &self.is_dead()).field("usage", &self.usage()).finish()
@@ -341,22 +375,13 @@ fn refuel(store: &mut Store<StoreData>, fuel: Option<u64>) -> Result<(), HostErr
 
 impl Live {
     fn new(mut store: Store<StoreData>, instance: &wasmtime::component::Instance) -> Result<Self, CallError> {
-        let mut export = |name: &str| {
-            let function = instance.get_func(&mut store, name);
-            function.ok_or_else(|| HostError::Instantiate(format!("the module exports no function {name:?}")))
-        };
+        let mut export = |name: &str| export(&mut store, instance, name);
         let (init, process, on_timers) = (export("init")?, export("process")?, export("on-timers")?);
         Ok(Self { store, init, process, on_timers })
     }
 
     fn begin(&mut self, budget: Duration, fuel: Option<u64>) -> Result<(), CallError> {
-        let data = self.store.data_mut();
-        data.clock.begin(budget);
-        data.limiter.begin_call();
-        data.last_error = None;
-        data.output_too_large = false;
-        self.store.set_epoch_deadline(1);
-        Ok(refuel(&mut self.store, fuel)?)
+        Ok(begin_call(&mut self.store, budget, fuel)?)
     }
 
     fn init(&mut self, deployment: &Deployment) -> Result<(), CallError> {

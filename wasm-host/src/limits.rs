@@ -72,6 +72,12 @@ pub const ARTEFACT_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of the compiling process's last words that an error shows.
 pub const STDERR_BYTES_MAX: usize = 4 << 10;
 
+/// Records that a key extractor is asked about in one call.
+pub const EXTRACT_RECORDS_MAX: usize = 4096;
+
+/// Bytes of keys, values and headers of one such call, unless one record alone has more.
+pub const EXTRACT_BYTES_MAX: usize = 1 << 20;
+
 /// Limits of one instance.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InstanceLimits {

@@ -67,7 +67,10 @@ impl CleanerThread {
             stopped: BTreeMap::new(),
         };
         let run = move || cleaner.look_again_and_again(&stopped);
-        let thread = std::thread::Builder::new().name("cleaner".to_owned()).spawn(run)?;
+        let thread = std::thread::Builder::new()
+            .name("cleaner".to_owned())
+            .stack_size(headwater_wasm_host::limits::GUEST_THREAD_STACK_BYTES)
+            .spawn(run)?;
         Ok(Self { stop: Some(stop), stopping, thread: Some(thread) })
     }
 }

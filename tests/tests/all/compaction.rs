@@ -1,6 +1,7 @@
 //! Compaction as a user meets it: the newest of each key stays, sizes fall, and what is read gives the same table.
 
 use crate::broker_process::Broker;
+use crate::components::component;
 use crate::processors::with_word_count;
 use std::collections::BTreeMap;
 
@@ -84,4 +85,93 @@ fn a_changelog_stays_as_large_as_its_state() {
     }
     assert_eq!(newest.len(), 1000);
     assert!(newest.values().all(|count| count == "850"), "every word was counted {:?} times", newest.values().next());
+}
+
+/// Uploads a module of ours under its own name.
+fn upload(broker: &Broker, name: &str) {
+    broker.run(&["module", "upload", name, component(name).to_str().unwrap()]);
+}
+
+/// Creates a topic that is compacted by a key extractor.
+fn create(broker: &Broker, topic: &str, extractor: &str, settings: &str) {
+    let settings = [
+        "cleanup.policy=compact".to_owned(),
+        "segment.bytes=1048576".to_owned(),
+        format!("compaction.key.extractor={extractor}"),
+        format!("compaction.key.extractor.settings={settings}"),
+    ];
+    let configs = settings.iter().flat_map(|setting| ["--config", setting]);
+    broker.run(&["topic", "create", topic].into_iter().chain(configs).collect::<Vec<_>>());
+}
+
+/// The newest row of each id, and how many rows there are.
+fn rows(broker: &Broker, topic: &str) -> (BTreeMap<String, String>, usize) {
+    let text = broker.run(&["consume", topic, "--from-beginning", "--until-end"]);
+    let id = |row: &str| serde_json::from_str::<serde_json::Value>(row).unwrap()["id"].to_string();
+    (text.lines().map(|row| (id(row), row.to_owned())).collect(), text.lines().count())
+}
+
+fn change_data(count: usize) -> String {
+    let filling = "x".repeat(900);
+    (0..count).map(|number| format!("{{\"id\":{},\"at\":{number},\"note\":\"{filling}\"}}\n", number % 50)).collect()
+}
+
+// covers CMP-1, CMP-6: what has no key but inside of its value
+#[test]
+fn rows_are_compacted_by_what_an_extractor_finds_in_their_json() {
+    let mut broker = Broker::start();
+    let wrong = ["topic", "create", "t", "--config", "cleanup.policy=compact", "--config"];
+    let error = broker.run_failing(&[&wrong[..], &["compaction.key.extractor=json-key"]].concat()).1;
+    assert!(error.contains("no module \"json-key\""), "{error}");
+    upload(&broker, "json-key");
+    create(&broker, "t", "json-key", "pointer=/id");
+    broker.run_with_input(&["produce", "t"], &change_data(9_000));
+    let (before, all) = rows(&broker, "t");
+    broker.run(&["topic", "alter", "t", "--set", "min.cleanable.dirty.ratio=0.01"]);
+    broker.wait_until("it is compacted", || rows(&broker, "t").1 < all / 2);
+    assert_eq!(rows(&broker, "t").0, before);
+    let error = broker.run_failing(&["module", "delete", "json-key"]).1;
+    assert!(error.contains("key extractor of topic \"t\""), "{error}");
+
+    // Other settings: cleaned again from the start, by another key.
+    // What stays in the segment that grows is the same.
+    let left = rows(&broker, "t").1;
+    broker.run(&["topic", "alter", "t", "--set", "compaction.key.extractor.settings=pointer=/note"]);
+    broker.wait_until("it is compacted again", || rows(&broker, "t").1 < left - 40);
+    broker.kill();
+    broker.restart();
+    assert_eq!(rows(&broker, "t").0, before);
+}
+
+// covers W1, W2, W4, W6
+#[test]
+fn an_extractor_that_fails_stops_the_compaction_of_its_partition_and_loses_nothing() {
+    let broker = Broker::start();
+    upload(&broker, "bad-key");
+    let topics = ["trap", "spin", "hog", "fail"];
+    let filling = "x".repeat(500);
+    for topic in topics {
+        create(&broker, topic, "bad-key", "x=y");
+        let input: String = (0..5000).map(|number| format!("{} {filling}\n", number % 7)).collect();
+        broker.run_with_input(&["produce", topic], &format!("{input}{topic}\n{input}"));
+    }
+    let stopped = |broker: &Broker| {
+        let metrics = broker.metrics();
+        let line = metrics.lines().find(|line| line.starts_with("headwater_cleaner_stopped_partitions"));
+        line.and_then(|line| line.split_whitespace().last()?.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    broker.wait_until("all four have stopped", || stopped(&broker) > 3.5);
+    for topic in topics {
+        let text = broker.run(&["consume", topic, "--from-beginning", "--until-end"]);
+        assert_eq!(text.lines().count(), 10_001, "{topic}");
+        let failures = format!("headwater_cleaner_failures_total{{topic=\"{topic}\"}} 1");
+        assert!(broker.metrics().contains(&failures), "{topic}: {}", broker.metrics());
+    }
+    assert!(broker.broker_output().contains("compaction stopped"), "the operator is told");
+    // With an extractor that does not fail it goes on.
+    for topic in topics {
+        broker.run(&["topic", "alter", topic, "--set", "compaction.key.extractor.settings=tame=yes"]);
+    }
+    broker.wait_until("all are compacted", || topics.iter().all(|topic| size(&broker, topic) < 2_500_000));
+    broker.wait_until("none has stopped", || stopped(&broker) < 0.5);
 }
