@@ -1,6 +1,8 @@
 //! `cargo xtask demo`: the whole path, seen working. A broker on embedded defaults, word-count compiled and uploaded,
 //! two books streamed through it, and every count compared with a straight count of the same text.
 
+pub(crate) mod compaction;
+
 use crate::command::{Error, Result, output, shown};
 use crate::setup::{Permission, guest_compiler};
 use crate::word_count;

@@ -39,7 +39,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     /// Set up, build, start a broker and stream two books through word count; compare all counts
-    Demo,
+    Demo {
+        /// What to show in place of that
+        #[arg(value_enum)]
+        what: Option<Demonstration>,
+    },
     /// Set up, build the modules and run all tests
     Test {
         /// Only tests whose names contain this
@@ -77,11 +81,19 @@ enum Task {
     Setup,
 }
 
+/// What `cargo xtask demo` shows beside word count.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Demonstration {
+    /// Rows whose key is inside of their JSON, compacted; the same final table before and after
+    Compaction,
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let setup = setup::Permission { system_packages: arguments.system_setup };
     let result = match arguments.task {
-        Task::Demo => demo::run(setup),
+        Task::Demo { what: None } => demo::run(setup),
+        Task::Demo { what: Some(Demonstration::Compaction) } => demo::compaction::run(setup),
         Task::Test { filter } => test::run_all(setup, filter.as_deref()),
         Task::Sim { arguments } => match sim::run(setup, &arguments) {
             Ok(code) => return code,

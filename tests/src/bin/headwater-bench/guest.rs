@@ -9,9 +9,9 @@ use headwater_protocol::messages::processor::LogLevel;
 use headwater_state::{ChangelogPosition, MemoryStore, Overlay, OverlayLimits, StoreNumber};
 use headwater_wasm_host::limits::GUEST_THREAD_STACK_BYTES;
 use headwater_wasm_host::{
-    CompilerCommand, Deployment, EmitError, EmittedRecords, HostFault, InputAssembly, InputBatch, InstanceLimits,
-    Loader, LoaderConfig, PackedEntries, PackedKeys, PackedTimers, PackedWriter, ProcessorHost, ProcessorInstance,
-    Runtime, RuntimeConfig, ScanRange, StateError, TimerError,
+    CompiledModule, CompilerCommand, Deployment, EmitError, EmittedRecords, HostFault, InputAssembly, InputBatch,
+    InstanceLimits, KeyExtractorInstance, Loader, LoaderConfig, PackedEntries, PackedKeys, PackedTimers, PackedWriter,
+    ProcessorHost, ProcessorInstance, Runtime, RuntimeConfig, ScanRange, StateError, TimerError,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -40,13 +40,23 @@ impl<'a> Guests<'a> {
         Ok(Self { loader, options, _cache: cache })
     }
 
-    /// An instance of a module, whose output has so many partitions.
-    pub(crate) fn start(&self, name: &str, settings: &[(&str, &str)], partitions: usize) -> Result<Guest> {
+    /// An instance of a key extractor.
+    pub(crate) fn extractor(&self, name: &str, settings: &[(&str, &str)]) -> Result<KeyExtractorInstance> {
+        let settings: Vec<_> = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        Ok(KeyExtractorInstance::new(&self.load(name)?, &settings, InstanceLimits::default())?)
+    }
+
+    fn load(&self, name: &str) -> Result<CompiledModule> {
         let component = broker::component(self.options, name)?;
         // Stands for the digest: names are short, and differ.
         let mut digest = [0; 32];
         digest.iter_mut().zip(name.bytes()).for_each(|(place, byte)| *place = byte);
-        let module = self.loader.load(ModuleDigest(digest), &component)?;
+        Ok(self.loader.load(ModuleDigest(digest), &component)?)
+    }
+
+    /// An instance of a module, whose output has so many partitions.
+    pub(crate) fn start(&self, name: &str, settings: &[(&str, &str)], partitions: usize) -> Result<Guest> {
+        let module = self.load(name)?;
         let host = Arc::new(Mutex::new(Host {
             framing: Framing::new(partitions),
             overlay: Overlay::new(MemoryStore::new(), OverlayLimits::default()),

@@ -5,6 +5,7 @@
 //!               flush ────── DataDirectory + FlushPool         beside: one fsync after another
 //!               transform ── guest + framing ── wasm-host      beside: the same work in native code
 //!               word_count ─ the same, with state              beside: a hash map
+//!               compaction ─ a log, cleaned                   beside: a plain read and write
 //!               memory ───── broker process ◀── client SDK     beside: the goal
 //!                  └──▶ report: name │ what │ baseline │ ratio │ goal │ met?
 //! ```
@@ -13,6 +14,7 @@
 //! rounds. `docs/performance.md` says how to read the figures.
 
 mod broker;
+mod compaction;
 mod cpu;
 mod disk;
 mod flush;
@@ -46,6 +48,7 @@ const BENCHMARKS: &[Benchmark] = &[
     ("word-count", word_count::run),
     ("flush", flush::run),
     ("produce", produce::run),
+    ("compaction", compaction::run),
     ("memory", memory::run),
 ];
 
