@@ -3,6 +3,7 @@
 use crate::config::BadConfig;
 use crate::format::checkpoint::CheckpointError;
 use crate::health::DiskFailure;
+use crate::quarantine::BadRange;
 use crate::storage::StorageError;
 use headwater_protocol::batch::BatchError;
 use headwater_protocol::error::ErrorCode;
@@ -23,6 +24,26 @@ pub enum LogError {
     /// Disk: what is stored is not what was written (LOG-3). Nothing was changed.
     #[error(transparent)]
     Damaged(#[from] Damage),
+    /// Disk: the offset lies in a range whose bytes are not what was written; others are served (LOG-3).
+    #[error("offsets {} up to {} are damaged and in quarantine ({}, byte {}: {}): go on at offset {}, and restore the \
+             partition from a replica or a backup", range.from, range.to, file.display(), range.position, range.reason,
+            range.to)]
+    Quarantined {
+        /// The segment's file.
+        file: PathBuf,
+        /// The range.
+        range: Box<BadRange>,
+    },
+    /// Us, or a replica: what was handed over is not what a range in quarantine lacks.
+    #[error("offsets {from} up to {to} can't be repaired with that: {reason}")]
+    NoRepair {
+        /// The first offset of the range.
+        from: i64,
+        /// The offset behind it.
+        to: i64,
+        /// What is wrong with what was handed over.
+        reason: &'static str,
+    },
     /// A file that this version can't read; its error says why.
     #[error("{}: {source}", file.display())]
     Checkpoint {
@@ -115,8 +136,9 @@ impl LogError {
         match self {
             Self::DiskFull(_) => ErrorCode::DiskFull,
             Self::DirectoryFailed(_) | Self::Storage(_) | Self::Locked(_) => ErrorCode::KafkaStorageError,
-            Self::Damaged(_) => ErrorCode::CorruptMessage,
+            Self::Damaged(_) | Self::Quarantined { .. } => ErrorCode::CorruptMessage,
             Self::Config(_) => ErrorCode::InvalidConfig,
+            Self::NoRepair { .. } => ErrorCode::InvalidRequest,
             Self::Checkpoint { .. } => ErrorCode::KafkaStorageError,
             Self::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             Self::Deleted(_) => ErrorCode::UnknownTopicOrPartition,

@@ -42,6 +42,10 @@ pub const WRITE_SLICES_MAX: usize = 1024;
 pub const CLEANER_DEDUPE_BYTES_MIN: usize = 32 * MIB;
 /// Of the cleaner's memory one part in so many is for marks, two bits an offset; the rest is for keys.
 pub(crate) const CLEANER_MARKS_PART: usize = 16;
+/// The longest reason that is kept with a range in quarantine.
+pub const REASON_BYTES_MAX: usize = 500;
+/// The most ranges of one log in quarantine; more of them means that the disk is no good.
+pub const BAD_RANGES_MAX: usize = 1000;
 /// The most names tried for one file in `lost+found`.
 pub const LOST_FOUND_NAMES_MAX: u32 = 10_000;
 

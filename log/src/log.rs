@@ -3,6 +3,7 @@
 mod delete;
 mod keep;
 mod open;
+mod repair;
 #[cfg(test)]
 mod tests;
 mod trim;

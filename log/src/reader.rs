@@ -10,12 +10,14 @@ use crate::cleaner::LogCleaner;
 use crate::error::{Damage, LogError};
 use crate::format::index::{Place, SegmentIndex};
 use crate::limits;
+use crate::quarantine::BadRange;
 use crate::retention::SegmentFacts;
 use crate::segment::Segment;
 use crate::shared::LogShared;
 use crate::walk::Walked;
 use bytes::Bytes;
 use headwater_mutants::{Mutant, lacks};
+use headwater_protocol::batch::RecordBatch;
 use std::sync::Arc;
 
 /// Reads a log while it is appended to; clones read the same log. No lock is held during I/O.
@@ -53,8 +55,72 @@ impl LogReader {
         let Some(segment) = self.shared.segment_of(from) else {
             return Err(out_of_range);
         };
-        let read = |place| read_segment(&segment, place, from, upto, max_bytes);
-        self.follow_index(&segment, |index| index.place_of(from), read)
+        let bad = segment.bad_ranges();
+        if let Some(range) = bad.iter().find(|range| range.holds(from)) {
+            return Err(quarantined(&segment, range));
+        }
+        // Up to the next bad range, and from behind the last one.
+        let upto = bad.iter().find(|range| range.from > from).map_or(upto, |range| upto.min(range.from));
+        let read = |place: Place| {
+            let behind = bad.iter().rev().find(|range| range.to <= from).map(BadRange::end);
+            let place = behind.filter(|behind| behind.position > place.position).unwrap_or(place);
+            read_segment(&segment, place, from, upto, max_bytes)
+        };
+        match self.follow_index(&segment, |index| index.place_of(from), read) {
+            Err(LogError::Damaged(damage)) => Err(self.quarantine(&segment, &damage)),
+            outcome => outcome,
+        }
+    }
+
+    /// Takes the range that is bad from a place on out of service; the error for who asked for it.
+    fn quarantine(&self, segment: &Arc<Segment>, damage: &Damage) -> LogError {
+        match self.shared.quarantine(segment, damage) {
+            Ok(range) => quarantined(segment, &range),
+            Err(error) => error,
+        }
+    }
+
+    /// All ranges in quarantine, in order (LOG-3).
+    pub fn bad_ranges(&self) -> Vec<BadRange> {
+        self.shared.segments().iter().flat_map(|segment| segment.bad_ranges().to_vec()).collect()
+    }
+
+    /// Checks every batch from the one that holds `from` on, until about `bytes_max` bytes were read or the segment or
+    /// the log ends. What turns out bad goes into quarantine.
+    ///
+    /// # Errors
+    /// As [`LogReader::read`], but not for what is damaged.
+    pub fn verify(&self, from: i64, bytes_max: u64) -> Result<Verified, LogError> {
+        self.shared.check_not_deleted()?;
+        let (end, start) = (self.end_offset(), self.start_offset());
+        let mut verified = Verified { next_offset: from.max(start), ..Verified::default() };
+        let Some(segment) = self.shared.segment_of(verified.next_offset).filter(|_| verified.next_offset < end) else {
+            verified.next_offset = end;
+            return Ok(verified);
+        };
+        let upto = segment.next_offset();
+        while verified.next_offset < upto && verified.bytes < bytes_max {
+            let left = usize::try_from(bytes_max - verified.bytes).unwrap_or(usize::MAX);
+            match self.read(verified.next_offset, upto, left.min(limits::SCAN_BYTES_MAX)) {
+                Ok(mut bytes) => {
+                    verified.bytes += bytes.len() as u64;
+                    while let Ok(Some(batch)) = RecordBatch::split_first(&mut bytes) {
+                        verified.next_offset = batch.header().next_offset();
+                        verified.batches += 1;
+                    }
+                }
+                Err(LogError::Quarantined { range, .. }) => {
+                    verified.next_offset = range.to;
+                    verified.bytes += range.end_position - range.position;
+                    verified.bad.push(*range);
+                }
+                Err(LogError::OffsetOutOfRange { start, .. }) if start > verified.next_offset => {
+                    verified.next_offset = start;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(verified)
     }
 
     /// Has a segment's index answer `question` and acts on the place that it names. An index is believed only as far as
@@ -118,6 +184,23 @@ impl LogReader {
     pub fn segment_count(&self) -> usize {
         self.shared.segments().len()
     }
+}
+
+/// What [`LogReader::verify`] found.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Verified {
+    /// Where to go on; the log's end when that is all.
+    pub next_offset: i64,
+    /// Batches that are as they were written.
+    pub batches: u64,
+    /// Bytes that were looked at.
+    pub bytes: u64,
+    /// What is not as it was written, in order.
+    pub bad: Vec<BadRange>,
+}
+
+fn quarantined(segment: &Segment, range: &BadRange) -> LogError {
+    LogError::Quarantined { file: segment.file().path().to_path_buf(), range: Box::new(range.clone()) }
 }
 
 fn read_segment(segment: &Segment, place: Place, from: i64, upto: i64, max_bytes: usize) -> Result<Bytes, LogError> {

@@ -5,6 +5,7 @@ use crate::error::{Damage, LogError};
 use crate::format::index::{Newest, Place, SegmentIndex};
 use crate::format::names;
 use crate::limits;
+use crate::quarantine::{self, BadRange};
 use crate::storage::{Open, Storage, StorageError, StorageFile};
 use crate::walk::{Stop, Walk, Walked};
 use headwater_mutants::{Mutant, lacks};
@@ -31,6 +32,8 @@ pub(crate) struct Segment {
     newest: RwLock<Option<Newest>>,
     index: RwLock<IndexState>,
     interval_bytes: u64,
+    /// What is not served, in order.
+    bad: RwLock<Arc<Vec<BadRange>>>,
 }
 
 #[derive(Debug)]
@@ -58,6 +61,8 @@ pub(crate) struct SegmentScan {
     pub(crate) fault: Option<(u64, String)>,
     /// Whether the index came from its files and is in them as it is.
     pub(crate) is_saved: bool,
+    /// Bad batches that were passed over, in order.
+    pub(crate) bad: Vec<BadRange>,
 }
 
 impl Segment {
@@ -74,6 +79,7 @@ impl Segment {
             next_offset: base_offset,
             fault: None,
             is_saved: false,
+            bad: Vec::new(),
         };
         Ok(Self::of_scan(directory, file, base_offset, scan, 0))
     }
@@ -98,6 +104,7 @@ impl Segment {
             newest: RwLock::new(scan.index.newest()),
             interval_bytes: scan.index.interval_bytes(),
             index: RwLock::new(IndexState::Growing(scan.index)),
+            bad: RwLock::new(Arc::new(scan.bad)),
         }
     }
 
@@ -280,8 +287,37 @@ impl Segment {
     }
 
     fn rebuild(&self) -> Result<LoadedIndex, StorageError> {
-        let scan = scan(self.file(), self.base_offset, self.bytes(), self.base_offset, self.interval_bytes, |_| {})?;
+        let (bytes, upto) = (self.bytes(), self.next_offset());
+        let index = SegmentIndex::new(self.base_offset, self.interval_bytes);
+        let begin = Place { offset: self.base_offset, position: 0 };
+        let synced = Synced { below: upto, end_offset: Some(upto) };
+        let scan = scan_over_damage(self.file(), index, begin, bytes, synced, |_| {})?;
         Ok(LoadedIndex { index: scan.index, is_rebuilt: true })
+    }
+
+    /// What is not served, in order.
+    pub(crate) fn bad_ranges(&self) -> Arc<Vec<BadRange>> {
+        Arc::clone(&self.bad.read())
+    }
+
+    /// Serves no more of this range, or again all of one that is not in it any more.
+    pub(crate) fn set_bad_ranges(&self, ranges: Vec<BadRange>) {
+        debug_assert!(ranges.is_sorted(), "in order");
+        *self.bad.write() = Arc::new(ranges);
+    }
+
+    /// The whole range that is bad from a place on.
+    pub(crate) fn bad_range(&self, damage: &Damage) -> Result<BadRange, StorageError> {
+        let bad = Place { offset: damage.offset, position: damage.position };
+        let end = quarantine::next_good(self.file(), bad, self.bytes(), self.next_offset())?;
+        Ok(BadRange {
+            segment: self.base_offset,
+            from: damage.offset,
+            to: end.offset,
+            position: damage.position,
+            end_position: end.position,
+            reason: damage.reason.clone(),
+        })
     }
 
     /// A walk from `place` to the end of what is published.
@@ -351,9 +387,47 @@ pub(crate) fn scan(
     let index = SegmentIndex::new(base_offset, interval_bytes);
     if base_offset != expected {
         let fault = Some((0, format!("a segment begins at offset {base_offset} where {expected} is due")));
-        return Ok(SegmentScan { index, next_offset: expected, fault, is_saved: false });
+        return Ok(SegmentScan { index, next_offset: expected, fault, is_saved: false, bad: Vec::new() });
     }
     scan_from(file, index, Place { offset: base_offset, position: 0 }, file_bytes, visit)
+}
+
+/// Where bad batches are damage, to be passed over, and not the torn end of a log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Synced {
+    /// All batches below this offset were good once.
+    pub(crate) below: i64,
+    /// Where the segment ends, if that is known.
+    pub(crate) end_offset: Option<i64>,
+}
+
+/// As [`scan_from`], but goes on behind bad batches that were good once, as far as there are good ones.
+pub(crate) fn scan_over_damage(
+    file: &dyn StorageFile,
+    index: SegmentIndex,
+    place: Place,
+    file_bytes: u64,
+    synced: Synced,
+    mut visit: impl FnMut(&RecordBatch),
+) -> Result<SegmentScan, StorageError> {
+    let segment = index.base_offset();
+    let mut scan = scan_from(file, index, place, file_bytes, &mut visit)?;
+    let mut bad = Vec::new();
+    while bad.len() < limits::BAD_RANGES_MAX
+        && let Some((position, reason)) = scan.fault.take_if(|_| scan.next_offset < synced.below)
+    {
+        let from = scan.next_offset;
+        let begin = Place { offset: from, position };
+        let mut next = quarantine::next_good(file, begin, file_bytes, synced.end_offset.unwrap_or(i64::MAX))?;
+        if next.position == file_bytes {
+            next.offset = synced.end_offset.unwrap_or(synced.below);
+        }
+        bad.push(BadRange { segment, from, to: next.offset, position, end_position: next.position, reason });
+        let mut index = scan.index;
+        index.pass_over(next.position - position);
+        scan = scan_from(file, index, next, file_bytes, &mut visit)?;
+    }
+    Ok(SegmentScan { bad, ..scan })
 }
 
 /// As [`scan`], but from `place` on, to which the index has gone back.
@@ -364,7 +438,7 @@ pub(crate) fn scan_from(
     file_bytes: u64,
     mut visit: impl FnMut(&RecordBatch),
 ) -> Result<SegmentScan, StorageError> {
-    let mut scan = SegmentScan { index, next_offset: place.offset, fault: None, is_saved: false };
+    let mut scan = SegmentScan { index, next_offset: place.offset, fault: None, is_saved: false, bad: Vec::new() };
     let mut walk = Walk::new(file, place.position, file_bytes, place.offset, limits::SCAN_BYTES_MAX);
     loop {
         let walked = match walk.next() {

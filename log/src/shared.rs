@@ -1,9 +1,12 @@
 //! What the writer of a log shares with its readers and flush jobs.
 
+use crate::checkpoint_file;
 use crate::cleaner::Cleaned;
 use crate::directory::{DataDirectory, PartitionPoint};
-use crate::error::LogError;
+use crate::error::{Damage, LogError};
+use crate::format::names;
 use crate::limits;
+use crate::quarantine::{self, BadRange};
 use crate::segment::Segment;
 use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
@@ -25,6 +28,8 @@ pub(crate) struct LogShared {
     is_closed: AtomicBool,
     /// Held while names of segments are made or removed by others than the writer.
     pub(crate) files: Mutex<()>,
+    /// Held while ranges come into quarantine or out of it.
+    pub(crate) quarantining: Mutex<()>,
     /// Held while the log is cleaned.
     pub(crate) cleaning: Mutex<()>,
     /// What is known to have been cleaned; `None` before somebody asked.
@@ -64,6 +69,7 @@ impl LogShared {
             is_deleted: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             files: Mutex::default(),
+            quarantining: Mutex::default(),
             cleaning: Mutex::default(),
             cleaned: Mutex::default(),
             swap_is_open: AtomicBool::new(false),
@@ -80,6 +86,63 @@ impl LogShared {
         let mut segments = self.segments.write();
         debug_assert!(segments.last().is_none_or(|last| last.next_offset() == segment.base_offset), "no gaps");
         *segments = Arc::new(segments.iter().cloned().chain([segment]).collect());
+    }
+
+    /// Takes the range that is bad from a place on out of service, and writes that down (LOG-3).
+    pub(crate) fn quarantine(&self, segment: &Arc<Segment>, damage: &Damage) -> Result<BadRange, LogError> {
+        let _one_at_a_time = self.quarantining.lock();
+        let known = segment.bad_ranges();
+        if let Some(range) = known.iter().find(|range| range.holds(damage.offset)) {
+            return Ok(range.clone());
+        }
+        if known.len() >= limits::BAD_RANGES_MAX {
+            return Err(LogError::Damaged(damage.clone()));
+        }
+        let range = segment.bad_range(damage)?;
+        let (partition, from, to, position) = (&self.name, range.from, range.to, range.position);
+        tracing::error!(
+            partition, from, to, position, file = %damage.file.display(), reason = range.reason,
+            "damaged bytes: this range is in quarantine, all others are served"
+        );
+        let mut ranges = known.to_vec();
+        ranges.push(range.clone());
+        ranges.sort();
+        segment.set_bad_ranges(ranges);
+        // In memory it holds all the same; the next start finds it again when somebody reads it.
+        if let Err(error) = self.save_quarantine() {
+            tracing::error!(partition, %error, "the quarantine could not be written down");
+        }
+        Ok(range)
+    }
+
+    /// Of a log just opened: what was found bad on the way is in quarantine, and what was so before.
+    pub(crate) fn take_over_quarantine(&self, known: Option<Vec<BadRange>>) -> Result<(), LogError> {
+        let known = known.unwrap_or_default();
+        for segment in self.segments().iter() {
+            let mut ranges = segment.bad_ranges().to_vec();
+            let of_it = known.iter().filter(|range| range.segment == segment.base_offset);
+            let fits = |range: &&BadRange| range.to <= segment.next_offset() && range.end_position <= segment.bytes();
+            let found = ranges.clone();
+            let overlaps = |range: &&BadRange| found.iter().any(|other| range.from < other.to && other.from < range.to);
+            ranges.extend(of_it.filter(fits).filter(|range| !overlaps(range)).cloned());
+            ranges.sort();
+            segment.set_bad_ranges(ranges);
+        }
+        let ranges: Vec<BadRange> = self.segments().iter().flat_map(|segment| segment.bad_ranges().to_vec()).collect();
+        for BadRange { from, to, reason, .. } in &ranges {
+            tracing::warn!(partition = self.name, from, to, reason, "a range in quarantine is not served");
+        }
+        if ranges == known { Ok(()) } else { self.save_quarantine() }
+    }
+
+    /// Writes down which ranges are in quarantine.
+    pub(crate) fn save_quarantine(&self) -> Result<(), LogError> {
+        self.check_open()?;
+        self.directory.health().check()?;
+        let ranges: Vec<BadRange> = self.segments().iter().flat_map(|segment| segment.bad_ranges().to_vec()).collect();
+        let path = self.path.join(names::QUARANTINE);
+        checkpoint_file::write(self.directory.storage().as_ref(), &path, &quarantine::encode(&ranges))
+            .map_err(|error| self.directory.failed(error))
     }
 
     /// Whether all of `segments` are among the log's, but for the last one.

@@ -51,7 +51,7 @@ pub(super) fn swap(shared: &LogShared, old: &[Arc<Segment>], written: Written) -
     let path = shared.path.join(names::segment(base_offset));
     let file = directory.storage().open(&path, Open::Read).map_err(failed)?;
     let synced_bytes = index.covered_bytes();
-    let scan = SegmentScan { index, next_offset, fault: None, is_saved: false };
+    let scan = SegmentScan { index, next_offset, fault: None, is_saved: false, bad: Vec::new() };
     let segment = Segment::of_scan(&shared.path, file, base_offset, scan, synced_bytes);
     segment.seal(directory.storage().as_ref());
     shared.replace(old, Arc::new(segment));

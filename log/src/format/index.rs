@@ -103,6 +103,11 @@ impl SegmentIndex {
         }
     }
 
+    /// The segment's base offset.
+    pub fn base_offset(&self) -> i64 {
+        self.base_offset
+    }
+
     /// How many of the segment's bytes are indexed.
     pub fn covered_bytes(&self) -> u64 {
         self.covered_bytes
@@ -221,6 +226,12 @@ impl SegmentIndex {
             return Err(CheckpointError::Torn("it is the index of another segment"));
         }
         Ok(covered_bytes)
+    }
+
+    /// Notes bytes in which there is no batch, behind those noted so far.
+    pub fn pass_over(&mut self, bytes: u64) {
+        self.covered_bytes += bytes;
+        self.bytes_since_entry += bytes;
     }
 
     /// Goes back to the indexed batch at or before `offset`, as if the batches from there on had not been noted yet;

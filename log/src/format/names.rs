@@ -9,6 +9,8 @@ const OFFSET_DIGITS: usize = 20;
 pub const LEADER_EPOCHS: &str = "leader-epoch.checkpoint";
 /// How far a partition is cleaned, and by whom.
 pub const CLEANER: &str = "cleaner.checkpoint";
+/// The file of the ranges that are in quarantine.
+pub const QUARANTINE: &str = "quarantine.checkpoint";
 /// The recovery points' file of a data directory.
 pub const RECOVERY_POINTS: &str = "recovery-points.checkpoint";
 /// Says that a data directory was closed in order.
@@ -33,6 +35,8 @@ pub enum FileName {
     TimeIndex(i64),
     /// What is derived from all batches below that offset.
     Snapshot(i64),
+    /// Ranges that are not served.
+    Quarantine,
     /// Where each leader epoch begins.
     LeaderEpochs,
     /// How far the partition is cleaned.
@@ -57,6 +61,9 @@ impl FileName {
     pub fn classify(name: &str) -> Self {
         if name == LEADER_EPOCHS {
             return Self::LeaderEpochs;
+        }
+        if name == QUARANTINE {
+            return Self::Quarantine;
         }
         if name == CLEANER {
             return Self::Cleaner;

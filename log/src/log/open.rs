@@ -15,6 +15,7 @@ use crate::error::{Damage, LogError};
 use crate::format::epochs::LeaderEpochs;
 use crate::format::names;
 use crate::format::points::RecoveryPoint;
+use crate::quarantine;
 use crate::recovery::{self, Loss, Plan, Scan};
 use crate::shared::LogShared;
 use crate::snapshot::{self, Derived, EveryBatch, Restored};
@@ -115,6 +116,7 @@ impl Log {
         let read = Reading { storage, path: &path, files: &files, config, point };
         let Read { scanned, plan, epochs, had_epochs, restored } =
             read.run(registration.point.take_closed_in_order(), derived)?;
+        let known_bad = checkpoint_file::read(storage, &path.join(names::QUARANTINE), quarantine::decode)?;
         let lost_tail = match plan.cut {
             Some(cut) => Some(Cutting { directory, name, path: &path }.act(cut, plan.end_offset, &scanned.segments)?),
             None => None,
@@ -136,6 +138,7 @@ impl Log {
         let shared =
             Arc::new(LogShared::new(name, directory.clone(), Arc::clone(&registration.point), segments, end_offset));
         shared.sync.lock().snapshots = files.snapshots.into();
+        shared.take_over_quarantine(known_bad)?;
         // Unless all was synced, the names may not have been either.
         let is_unsynced = is_new || point.next_offset < end_offset || report.lost_tail.is_some();
         let log = Self {
@@ -204,7 +207,12 @@ impl Reading<'_> {
             let (storage, path, snapshots) = (self.storage, self.path, &self.files.snapshots);
             let restored = snapshot::restore_newest(storage, path, snapshots, self.point, &mut *derived)?;
             let replay_from = restored.from.unwrap_or(start_offset);
-            let mut depth = Depth { replay_from, trust_below: next_offset, was_closed_in_order };
+            let mut depth = Depth {
+                replay_from,
+                trust_below: next_offset,
+                was_closed_in_order,
+                pass_over_below: if derived.wants_every_batch() { i64::MIN } else { next_offset },
+            };
             if reads_everything {
                 depth = depth.everything();
             }

@@ -1,6 +1,7 @@
 mod append;
 mod durability;
 mod faults;
+mod quarantine;
 mod recovery;
 mod snapshots;
 mod trim;

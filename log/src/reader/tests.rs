@@ -96,30 +96,27 @@ fn a_batch_longer_than_what_was_asked_for_is_served() {
 // Never serve a byte that fails its CRC (DESIGN §4).
 #[test]
 fn a_damaged_batch_is_never_served_and_those_around_it_are() {
-    let (storage, log, batches) = log_of(20);
-    let reader = log.reader();
-    let second = path_of("00000000000000000010.log");
-    let good = storage.contents(&second).unwrap();
-    let bytes = batches[0].len();
+    let bytes = log_of(1).2[0].len();
     for place in bytes..2 * bytes {
         // The leader epoch is not covered.
         if (bytes + 12..bytes + 16).contains(&place) {
             continue;
         }
-        let mut flipped = good.clone();
+        let (storage, log, _) = log_of(20);
+        let reader = log.reader();
+        let second = path_of("00000000000000000010.log");
+        let mut flipped = storage.contents(&second).unwrap();
         flipped[place] ^= 4;
         storage.overwrite(&second, &flipped);
-        let error = reader.read(12, i64::MAX, 1 << 20).unwrap_err();
-        let LogError::Damaged(damage) = &error else {
-            panic!("byte {place}: {error}");
+        let LogError::Quarantined { file, range } = reader.read(12, i64::MAX, 1 << 20).unwrap_err() else {
+            panic!("byte {place}");
         };
-        assert_eq!((damage.file.as_path(), damage.position, damage.offset), (second.as_path(), bytes as u64, 12));
+        assert_eq!((file, range.position, range.from, range.to), (second, bytes as u64, 12, 14));
         assert_eq!(base_offsets(reader.read(10, i64::MAX, 1 << 20).unwrap()), [10], "up to the damage");
         assert_eq!(base_offsets(reader.read(20, i64::MAX, 1 << 20).unwrap()).len(), 5, "other segments");
+        assert_eq!(base_offsets(reader.read(14, i64::MAX, 1 << 20).unwrap()), [14, 16, 18], "behind it");
         assert!(reader.offset_for_timestamp(13, i64::MAX).is_err(), "byte {place}");
         assert!(reader.max_timestamp(18).is_err(), "byte {place}");
-        storage.overwrite(&second, &good);
-        assert_eq!(base_offsets(reader.read(14, i64::MAX, 1 << 20).unwrap()), [14, 16, 18]);
     }
 }
 

@@ -39,7 +39,7 @@ impl Files {
                 }
                 (EntryKind::File, FileName::Snapshot(offset)) => files.snapshots.push(offset),
                 (EntryKind::File, FileName::Temporary) => files.temporary.push(path),
-                (EntryKind::File, FileName::LeaderEpochs | FileName::Cleaner) => {}
+                (EntryKind::File, FileName::LeaderEpochs | FileName::Cleaner | FileName::Quarantine) => {}
                 _ => files.foreign.push(entry.name),
             }
         }

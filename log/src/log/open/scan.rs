@@ -8,12 +8,12 @@ use crate::directory::DataDirectory;
 use crate::error::LogError;
 use crate::format::checkpoint::{self, CheckpointError};
 use crate::format::epochs::LeaderEpochs;
-use crate::format::index::{self, SegmentIndex};
+use crate::format::index::{self, Place, SegmentIndex};
 use crate::format::names;
 use crate::limits;
 use crate::recovery::{Scan, ScannedSegment, UnscannedSegment};
-use crate::segment::{self, Segment, SegmentScan};
-use crate::storage::{Open, Storage, StorageFile};
+use crate::segment::{self, Segment, SegmentScan, Synced};
+use crate::storage::{Open, Storage, StorageError, StorageFile};
 use headwater_mutants::{Mutant, lacks};
 use headwater_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader, RecordBatch};
 use std::path::Path;
@@ -40,6 +40,8 @@ pub(super) struct Depth {
     pub(super) trust_below: i64,
     /// The directory was closed in order: what an index covers as a whole need not be looked at.
     pub(super) was_closed_in_order: bool,
+    /// Bad batches below this offset are passed over, and will not be served (LOG-3); `i64::MIN` to stop at them.
+    pub(super) pass_over_below: i64,
 }
 
 impl Depth {
@@ -85,7 +87,9 @@ pub(super) fn scan_segments(
                 observe(batch);
             }
         };
-        let piece = Piece { storage, path, file: file.as_ref(), base_offset, file_bytes, config };
+        let next = files.segments.range(base_offset.saturating_add(1)..).next().map(|(base, _)| *base);
+        let synced = Synced { below: depth.pass_over_below, end_offset: next };
+        let piece = Piece { storage, path, file: file.as_ref(), base_offset, file_bytes, config, synced };
         let expected_here = expected.unwrap_or(base_offset);
         let end = Some(scanned.scan.recovery_point).filter(|_| last == Some(base_offset));
         let Some(scan) = piece.scan(expected_here, end, depth, &mut visit)? else { return Ok(None) };
@@ -114,6 +118,7 @@ struct Piece<'a> {
     base_offset: i64,
     file_bytes: u64,
     config: LogConfig,
+    synced: Synced,
 }
 
 impl Piece<'_> {
@@ -128,15 +133,23 @@ impl Piece<'_> {
     ) -> Result<Option<SegmentScan>, LogError> {
         let may_trust = expected == self.base_offset && depth.trust_below > self.base_offset;
         let Some(index) = self.index()?.filter(|_| may_trust) else {
-            let interval_bytes = self.config.index_interval_bytes;
-            let scan = segment::scan(self.file, self.base_offset, self.file_bytes, expected, interval_bytes, visit);
-            return scan.map(Some).map_err(LogError::of_storage);
+            return self.scan_whole(expected, visit).map(Some).map_err(LogError::of_storage);
         };
         let covers_all = index.covered_bytes() == self.file_bytes;
         if let Some(next_offset) = end.filter(|end| covers_all && depth.spares(*end)) {
-            return Ok(Some(SegmentScan { index, next_offset, fault: None, is_saved: true }));
+            return Ok(Some(SegmentScan { index, next_offset, fault: None, is_saved: true, bad: Vec::new() }));
         }
         self.scan_beyond(index, depth, visit)
+    }
+
+    fn scan_whole(&self, expected: i64, visit: &mut dyn FnMut(&RecordBatch)) -> Result<SegmentScan, StorageError> {
+        let interval_bytes = self.config.index_interval_bytes;
+        if expected != self.base_offset {
+            return segment::scan(self.file, self.base_offset, self.file_bytes, expected, interval_bytes, visit);
+        }
+        let index = SegmentIndex::new(self.base_offset, interval_bytes);
+        let begin = Place { offset: self.base_offset, position: 0 };
+        segment::scan_over_damage(self.file, index, begin, self.file_bytes, self.synced, visit)
     }
 
     /// The index in the segment's files, of all of it or of its beginning; `None` where they are of no use (LOG-4).
@@ -173,12 +186,13 @@ impl Piece<'_> {
         // What the index calls newest may never have been written, or have been lost: then it is of no use.
         let claimed = index.newest().filter(|newest| newest.base_offset >= place.offset);
         let mut is_borne_out = claimed.is_none();
-        let scan = segment::scan_from(self.file, index, place, self.file_bytes, |batch: &RecordBatch| {
+        let visit = |batch: &RecordBatch| {
             let (offset, timestamp) = (batch.header().base_offset, batch.header().max_timestamp);
             is_borne_out |= claimed.is_some_and(|it| (it.base_offset, it.timestamp) == (offset, timestamp));
             visit(batch);
-        });
-        let scan = scan.map_err(LogError::of_storage)?;
+        };
+        let scan = segment::scan_over_damage(self.file, index, place, self.file_bytes, self.synced, visit)
+            .map_err(LogError::of_storage)?;
         // Nothing good at the very place: the index misleads, or there is damage; reading all of it tells.
         let leads_somewhere = scan.index.covered_bytes() > place.position || place.position == self.file_bytes;
         let is_saved = scan.fault.is_none() && covered_bytes == self.file_bytes;

@@ -15,7 +15,7 @@ const BATCHES_OF_AN_END: u64 = 2 * 2113 / 181;
 
 /// The offsets of the batches seen; as a state, how many there were.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-struct Seen {
+pub(super) struct Seen {
     restored_at: Option<i64>,
     offsets: Vec<i64>,
     begun: usize,
@@ -46,7 +46,7 @@ fn open_derived(directory: &DataDirectory, config: LogConfig) -> (Log, RecoveryR
 }
 
 /// Segments that are longer than what lies between two entries of an index.
-const LONGER: LogConfig = LogConfig { segment_bytes: 16 << 10, ..CONFIG };
+pub(super) const LONGER: LogConfig = LogConfig { segment_bytes: 16 << 10, ..CONFIG };
 
 /// A disk whose log of `count` batches was closed in order.
 fn closed(count: usize) -> MemoryStorage {
