@@ -2,6 +2,7 @@
 
 mod authorize;
 mod fetch;
+mod log;
 mod modules;
 mod offsets;
 mod processors;

@@ -83,6 +83,10 @@ pub struct LogsConfig {
     pub flush_threads: usize,
     /// Seconds between two looks at what retention has to delete.
     pub retention_check_seconds: u64,
+    /// Seconds between two rounds in which everything is read and checked.
+    pub scrub_seconds: u64,
+    /// Bytes that this reads in a second.
+    pub scrub_bytes_per_second_max: u64,
     /// Seconds between two looks at what is to be compacted.
     pub cleaner_check_seconds: u64,
     /// Bytes that the cleaner reads and writes in a second.
@@ -181,6 +185,8 @@ impl Default for LogsConfig {
             writer_threads: 2,
             flush_threads: 16,
             retention_check_seconds: 300,
+            scrub_seconds: 604_800,
+            scrub_bytes_per_second_max: 16 << 20,
             cleaner_check_seconds: 15,
             cleaner_bytes_per_second_max: 128 << 20,
             cleaner_dedupe_bytes_max: 128 << 20,
@@ -333,6 +339,8 @@ impl BrokerConfig {
             ("log.writer_threads", self.log.writer_threads as u64, 1, 64),
             ("log.flush_threads", self.log.flush_threads as u64, 1, headwater_log::limits::FLUSH_THREADS_MAX as u64),
             ("log.retention_check_seconds", self.log.retention_check_seconds, 1, 86_400),
+            ("log.scrub_seconds", self.log.scrub_seconds, 1, 31_536_000),
+            ("log.scrub_bytes_per_second_max", self.log.scrub_bytes_per_second_max, 1 << 16, 1 << 40),
             ("log.cleaner_check_seconds", self.log.cleaner_check_seconds, 1, 86_400),
             ("log.cleaner_bytes_per_second_max", self.log.cleaner_bytes_per_second_max, 1 << 20, 1 << 40),
             (

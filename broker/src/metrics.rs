@@ -25,6 +25,8 @@ pub(crate) const PARTITIONS: &str = "headwater_partitions";
 pub(crate) const OPEN_FILES_MAX: &str = "headwater_open_files_max";
 /// Bytes cut off a log's end into lost+found after an unclean stop.
 pub(crate) const RECOVERED_BATCHES: &str = "headwater_log_recovered_batches_total";
+pub(crate) const SCRUBBED_BYTES: &str = "headwater_log_scrubbed_bytes_total";
+pub(crate) const QUARANTINED_RANGES: &str = "headwater_log_quarantined_ranges";
 pub(crate) const TORN_TAIL_BYTES: &str = "headwater_log_torn_tail_bytes_total";
 /// Bytes of segments that retention and deleted records removed.
 pub(crate) const DELETED_BYTES: &str = "headwater_log_deleted_bytes_total";
@@ -64,6 +66,8 @@ const TABLE: &[(&str, Kind, &str)] = &[
     (PARTITIONS, Kind::Gauge, "Partitions that this broker leads"),
     (OPEN_FILES_MAX, Kind::Gauge, "Files that the system lets this process hold open"),
     (RECOVERED_BATCHES, Kind::Counter, "Batches that were read again when partitions were opened"),
+    (SCRUBBED_BYTES, Kind::Counter, "Bytes that the scrubber has checked"),
+    (QUARANTINED_RANGES, Kind::Gauge, "Damaged ranges that the scrubber's last round knew of"),
     (TORN_TAIL_BYTES, Kind::Counter, "Bytes moved from a torn log end to lost+found"),
     (DELETED_BYTES, Kind::Counter, "Bytes of segments removed by retention and deleted records"),
     (CLEANER_BYTES, Kind::Counter, "Bytes that the cleaner read and wrote"),

@@ -5,6 +5,7 @@ mod driver_thread;
 mod handle;
 mod open;
 mod retention;
+mod scrubber;
 mod shared;
 
 pub use driver::{
@@ -13,6 +14,7 @@ pub use driver::{
 pub use handle::PartitionHandle;
 pub use open::{OpenError, Opening, clean_up, open, wanted};
 pub(crate) use retention::RetentionThread;
+pub(crate) use scrubber::Scrubber;
 pub use shared::{PartitionView, WatermarkListener};
 
 use crate::mailbox::{Sender, mailbox};

@@ -10,7 +10,7 @@ use crate::identity::{self, Beginning, Identity, IdentityError};
 use crate::metadata::{Metadata, OpenError, SyncedMetadataLog};
 use crate::module::{Modules, ModulesError};
 use crate::open_files;
-use crate::partition::{PartitionPlace, Partitions, RetentionThread};
+use crate::partition::{PartitionPlace, Partitions, RetentionThread, Scrubber};
 use crate::processor::ProcessorManager;
 use headwater_core::cluster::{RegisterBroker, create_cluster, register_broker, stop_broker};
 use headwater_log::storage::{Storage, file::FileStorage, make_directory};
@@ -99,6 +99,7 @@ pub struct RunningBroker {
     partitions: Arc<Partitions>,
     retention: RetentionThread,
     cleaner: CleanerThread,
+    scrubber: Scrubber,
     processors: Arc<ProcessorManager>,
     directory: DataDirectory,
     timeout: Duration,
@@ -131,7 +132,7 @@ pub async fn start(config: BrokerConfig, compiler: CompilerCommand) -> Result<Ru
     });
     tokio::spawn(write_recovery_points(opened.directory.clone(), stopped.clone()));
 
-    let (retention, cleaner) = match start_caretakers(&config.log, &opened) {
+    let (retention, cleaner, scrubber) = match start_caretakers(&config.log, &opened) {
         Ok(started) => started,
         Err(error) => {
             opened.processors.stop();
@@ -170,6 +171,7 @@ pub async fn start(config: BrokerConfig, compiler: CompilerCommand) -> Result<Ru
         partitions,
         retention,
         cleaner,
+        scrubber,
         processors,
         directory,
         timeout,
@@ -177,12 +179,17 @@ pub async fn start(config: BrokerConfig, compiler: CompilerCommand) -> Result<Ru
 }
 
 /// The threads that look after what lies in the logs.
-fn start_caretakers(config: &LogsConfig, opened: &Opened) -> std::io::Result<(RetentionThread, CleanerThread)> {
+fn start_caretakers(
+    config: &LogsConfig,
+    opened: &Opened,
+) -> std::io::Result<(RetentionThread, CleanerThread, Scrubber)> {
     let partitions = || Arc::clone(&opened.partitions);
     let retention = RetentionThread::start(partitions(), Duration::from_secs(config.retention_check_seconds))?;
     let extractors = Extractors::new(Arc::clone(&opened.metadata), Arc::clone(&opened.modules));
     let cleaner = CleanerThread::start(partitions(), config, Box::new(extractors))?;
-    Ok((retention, cleaner))
+    let period = Duration::from_secs(config.scrub_seconds);
+    let scrubber = Scrubber::start(partitions(), period, config.scrub_bytes_per_second_max)?;
+    Ok((retention, cleaner, scrubber))
 }
 
 impl RunningBroker {
@@ -213,7 +220,7 @@ impl RunningBroker {
         let at_rest = tokio::task::spawn_blocking({
             let (metadata, partitions, processors) = (self.metadata, self.partitions, self.processors);
             let (directory, broker, epoch) = (self.directory, self.broker, self.epoch);
-            let caretakers = (self.retention, self.cleaner);
+            let caretakers = (self.retention, self.cleaner, self.scrubber);
             move || {
                 drop(caretakers);
                 processors.stop();

@@ -1,7 +1,7 @@
 //! The words of the command line.
 
 use crate::commands::{
-    broker::BrokerArguments, consume::ConsumeArguments, dev::DevArguments, dump_log::DumpLogArguments,
+    broker::BrokerArguments, consume::ConsumeArguments, dev::DevArguments, dump_log::DumpLogArguments, log::LogCommand,
     log_dirs::LogDirsArguments, module::ModuleCommand, offsets::OffsetsArguments, processor::ProcessorCommand,
     produce::ProduceArguments, topic::TopicCommand,
 };
@@ -66,6 +66,9 @@ pub(crate) enum Command {
     Offsets(OffsetsArguments),
     /// Print what partitions take on the brokers' disks.
     LogDirs(LogDirsArguments),
+    /// Check what lies in logs.
+    #[command(subcommand)]
+    Log(LogCommand),
     /// Print the batches and records of a segment's file, without a broker.
     DumpLog(DumpLogArguments),
     /// Build, upload, list, describe and delete modules.

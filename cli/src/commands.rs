@@ -4,6 +4,7 @@ pub(crate) mod broker;
 pub(crate) mod consume;
 pub(crate) mod dev;
 pub(crate) mod dump_log;
+pub(crate) mod log;
 pub(crate) mod log_dirs;
 pub(crate) mod module;
 mod module_build;
@@ -34,6 +35,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), CliError> {
         Command::Consume(arguments) => consume::run(arguments, global).await,
         Command::Offsets(arguments) => offsets::run(arguments, global).await,
         Command::LogDirs(arguments) => log_dirs::run(arguments, global).await,
+        Command::Log(command) => log::run(command, global).await,
         Command::DumpLog(arguments) => dump_log::run(&arguments, global),
         Command::Module(command) => module::run(command, global).await,
         Command::Processor(command) => processor::run(command, global).await,

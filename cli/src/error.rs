@@ -71,6 +71,15 @@ pub(crate) enum CliError {
         /// How many batches.
         count: u64,
     },
+    /// Disk: a check of logs found something.
+    #[error(
+        "disk: {0} of what was checked is not as it was written: restore these partitions from a replica or a backup; \
+             what is damaged is not served, everything else is"
+    )]
+    Unsound(String),
+    /// The engine could not read what it should check.
+    #[error(transparent)]
+    Log(#[from] headwater_log::LogError),
     /// The input breaks a rule.
     #[error("{0}")]
     Input(String),

@@ -9,6 +9,7 @@ use headwater_protocol::ids::{BrokerId, TopicId};
 use headwater_protocol::limits::MODULE_BYTES_MAX;
 use headwater_protocol::messages::Request;
 use headwater_protocol::messages::cluster::{MetadataRequest, MetadataResponse, SettingMetadata, TopicMetadata};
+use headwater_protocol::messages::log::{VerifiedPiece, VerifyLogRequest};
 use headwater_protocol::messages::module::{
     DeleteModuleRequest, DescribeModuleRequest, ListModulesRequest, ModuleDescription, UploadModuleRequest,
 };
@@ -128,6 +129,21 @@ impl Admin {
         partitions: Vec<(TopicId, u32, i64)>,
     ) -> Result<Vec<Result<i64, ApiError>>, ClientError> {
         let ask = |asked| DeleteRecordsRequest { partitions: asked };
+        let place = |(topic, partition, _): &(TopicId, u32, i64)| (*topic, *partition);
+        self.by_leader(&partitions, place, ask, |response| response.partitions).await
+    }
+
+    /// Has about `bytes_max` bytes of each partition read and checked by its leader: (topic, partition, offset), from
+    /// the batch that holds the offset on. Answers in order; go on where they end.
+    ///
+    /// # Errors
+    /// See [`Admin`]; a partition that was not looked at is an `Err` inside the answer.
+    pub async fn verify_log(
+        &self,
+        partitions: Vec<(TopicId, u32, i64)>,
+        bytes_max: u32,
+    ) -> Result<Vec<Result<VerifiedPiece, ApiError>>, ClientError> {
+        let ask = |partitions| VerifyLogRequest { partitions, bytes_max };
         let place = |(topic, partition, _): &(TopicId, u32, i64)| (*topic, *partition);
         self.by_leader(&partitions, place, ask, |response| response.partitions).await
     }

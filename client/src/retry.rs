@@ -22,6 +22,7 @@ fn is_repeatable(api: ApiKey) -> bool {
         | ApiKey::Metadata
         | ApiKey::InitProducerId
         | ApiKey::DeleteRecords
+        | ApiKey::VerifyLog
         | ApiKey::DescribeLogDirs
         | ApiKey::ListModules
         | ApiKey::DescribeModule

@@ -37,6 +37,7 @@ pub mod format;
 mod health;
 pub mod limits;
 mod log;
+pub mod offline;
 pub mod quarantine;
 mod reader;
 pub mod recovery;

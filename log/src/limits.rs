@@ -44,6 +44,8 @@ pub const CLEANER_DEDUPE_BYTES_MIN: usize = 32 * MIB;
 pub(crate) const CLEANER_MARKS_PART: usize = 16;
 /// The longest reason that is kept with a range in quarantine.
 pub const REASON_BYTES_MAX: usize = 500;
+/// After so many bad ranges one call of [`LogReader::verify`](crate::LogReader::verify) ends, to be called again.
+pub const VERIFIED_BAD_MAX: usize = 50;
 /// The most ranges of one log in quarantine; more of them means that the disk is no good.
 pub const BAD_RANGES_MAX: usize = 1000;
 /// The most names tried for one file in `lost+found`.

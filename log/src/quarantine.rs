@@ -10,9 +10,11 @@
 
 use crate::format::checkpoint::{self, CheckpointError, Fields, Kind};
 use crate::format::index::Place;
+use crate::format::names;
 use crate::limits;
 use crate::storage::{StorageError, StorageFile};
 use headwater_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader, RecordBatch};
+use std::path::{Path, PathBuf};
 
 /// What a quarantine file says that it is.
 pub const KIND: Kind = Kind::new("badrange");
@@ -37,6 +39,11 @@ pub struct BadRange {
 }
 
 impl BadRange {
+    /// The segment's file, in a partition's directory.
+    pub fn file(&self, partition: &Path) -> PathBuf {
+        partition.join(names::segment(self.segment))
+    }
+
     /// Where good batches go on.
     pub(crate) fn end(&self) -> Place {
         Place { offset: self.to, position: self.end_position }

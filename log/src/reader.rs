@@ -18,6 +18,7 @@ use crate::walk::Walked;
 use bytes::Bytes;
 use headwater_mutants::{Mutant, lacks};
 use headwater_protocol::batch::RecordBatch;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Reads a log while it is appended to; clones read the same log. No lock is held during I/O.
@@ -80,6 +81,11 @@ impl LogReader {
         }
     }
 
+    /// The partition's directory.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
     /// All ranges in quarantine, in order (LOG-3).
     pub fn bad_ranges(&self) -> Vec<BadRange> {
         self.shared.segments().iter().flat_map(|segment| segment.bad_ranges().to_vec()).collect()
@@ -99,7 +105,8 @@ impl LogReader {
             return Ok(verified);
         };
         let upto = segment.next_offset();
-        while verified.next_offset < upto && verified.bytes < bytes_max {
+        while verified.next_offset < upto && verified.bytes < bytes_max && verified.bad.len() < limits::VERIFIED_BAD_MAX
+        {
             let left = usize::try_from(bytes_max - verified.bytes).unwrap_or(usize::MAX);
             match self.read(verified.next_offset, upto, left.min(limits::SCAN_BYTES_MAX)) {
                 Ok(mut bytes) => {

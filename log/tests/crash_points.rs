@@ -32,7 +32,7 @@ use parking_lot::Mutex;
 /// Set by `cargo xtask crash-points --full`.
 const FULL: &str = "HEADWATER_CRASH_POINTS_FULL";
 /// Random histories of a bounded run, and of a full one.
-const HISTORIES: u64 = 250;
+const HISTORIES: u64 = 120;
 const HISTORIES_FULL: u64 = 2_000;
 
 fn is_full() -> bool {

@@ -5,6 +5,7 @@
 //! these structs: they travel raw in the frame's body, and the struct says how many bytes belong to whom.
 
 pub mod cluster;
+pub mod log;
 pub mod module;
 pub mod processor;
 pub mod records;
@@ -42,6 +43,8 @@ pub enum ApiKey {
     AlterTopic = 13,
     /// Moves the start of partitions.
     DeleteRecords = 14,
+    /// Reads and checks what lies in partitions' logs.
+    VerifyLog = 15,
     /// Stores a module.
     UploadModule = 20,
     /// Names, versions and digests.
@@ -78,6 +81,7 @@ impl ApiKey {
         (Self::DescribeLogDirs, 0, 0),
         (Self::AlterTopic, 0, 0),
         (Self::DeleteRecords, 0, 0),
+        (Self::VerifyLog, 0, 0),
         (Self::UploadModule, 0, 0),
         (Self::ListModules, 0, 0),
         (Self::DescribeModule, 0, 0),

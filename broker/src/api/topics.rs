@@ -32,7 +32,7 @@ fn delete_before(handle: &PartitionHandle, before: i64) -> Result<i64, ApiError>
         let name = format!("{}-{}", view.topic_name, view.id.partition);
         let message = format!(
             "{name} has offsets {log_start} to {high_watermark}: records before {before} can't be deleted; \
-             -1 deletes all there are"
+             `latest` deletes all there are"
         );
         return Err(ApiError::new(ErrorCode::OffsetOutOfRange, message));
     }

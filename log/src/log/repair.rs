@@ -9,9 +9,9 @@ use headwater_protocol::batch::RecordBatch;
 impl Log {
     /// Puts batches in the place of a range in quarantine, byte for byte as they were, and serves it again.
     ///
-    /// They must be whole, with a right CRC, follow one another from the range's first offset to its end, and be as long
-    /// as what they replace: replicas hold the same bytes. Blocks for a sync. Crash: until this has returned `Ok` the
-    /// range may still be in quarantine; nothing else is touched.
+    /// They must be whole, with a right CRC, follow one another from the range's first offset to its end, and be as
+    /// long as what they replace: replicas hold the same bytes. Blocks for a sync. Crash: until this has returned `Ok`
+    /// the range may still be in quarantine; nothing else is touched.
     ///
     /// # Errors
     /// [`LogError::NoRepair`] says what does not fit; [`LogError::DirectoryFailed`] (LOG-7), [`LogError::DiskFull`].

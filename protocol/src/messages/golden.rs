@@ -5,6 +5,7 @@
 
 use super::ApiKey;
 use super::cluster::*;
+use super::log::*;
 use super::module::*;
 use super::processor::*;
 use super::records::*;
@@ -158,6 +159,22 @@ fn topics() -> Vec<Sample> {
     };
     let delete_records = DeleteRecordsRequest { partitions: vec![(TOPIC, 2, 1000), (TOPIC, 3, -1)] };
     let records_deleted = DeleteRecordsResponse { partitions: vec![Ok(1000), Err(error())] };
+    let verify = VerifyLogRequest { partitions: vec![(TOPIC, 2, 1000)], bytes_max: 1 << 20 };
+    let piece = VerifiedPiece {
+        next_offset: 1100,
+        end_offset: 2000,
+        batches: 3,
+        bytes: 4096,
+        damaged: vec![DamagedRange {
+            file: "/d/0.log".into(),
+            position: 61,
+            end_position: 200,
+            from: 1010,
+            to: 1020,
+            reason: "CRC".into(),
+        }],
+    };
+    let verified = VerifyLogResponse { partitions: vec![Ok(piece), Err(error())] };
     let directories = DescribeLogDirsResponse {
         broker: BrokerId(1),
         directories: vec![LogDirectory {
@@ -179,6 +196,7 @@ fn topics() -> Vec<Sample> {
         exchange(create, created),
         exchange(delete, deleted),
         exchange(alter, altered),
+        exchange(verify, verified),
         exchange(delete_records, records_deleted),
         exchange(describe, directories),
     ]

@@ -32,6 +32,7 @@ fn every_command_explains_itself_with_examples() {
         &["offsets"],
         &["log-dirs"],
         &["dump-log"],
+        &["log", "verify"],
         &["module", "build"],
         &["module", "upload"],
         &["module", "list"],

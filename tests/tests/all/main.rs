@@ -7,6 +7,7 @@ mod command_line;
 mod compaction;
 mod components;
 mod crash;
+mod damage;
 mod documents;
 mod dump_log;
 mod facts;
