@@ -6,13 +6,15 @@
 //! ```
 //!
 //! A range ends where the next good batch begins. It stays in quarantine over restarts, until its batches are handed
-//! over again ([`Log::repair`](crate::Log::repair)) or retention takes it.
+//! over again ([`Log::repair`](crate::Log::repair)) or retention takes it; or until a start finds it whole, because
+//! somebody has put the bytes back.
 
 use crate::format::checkpoint::{self, CheckpointError, Fields, Kind};
 use crate::format::index::Place;
 use crate::format::names;
 use crate::limits;
 use crate::storage::{StorageError, StorageFile};
+use crate::walk::Walk;
 use headwater_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader, RecordBatch};
 use std::path::{Path, PathBuf};
 
@@ -134,6 +136,23 @@ pub(crate) fn next_good(file: &dyn StorageFile, bad: Place, end: u64, upto: i64)
         position += places as u64;
     }
     Ok(the_end)
+}
+
+/// Whether all that a range lacks stands there again: good batches that follow one another from its first offset to its
+/// end, and fill its bytes.
+pub(crate) fn is_whole(file: &dyn StorageFile, range: &BadRange) -> bool {
+    let mut walk = Walk::new(file, range.position, range.end_position, range.from, limits::SCAN_BYTES_MAX);
+    let mut next_offset = range.from;
+    loop {
+        match walk.next() {
+            Ok(Some(walked)) if RecordBatch::decode(walked.bytes()).is_ok() => {
+                next_offset = walked.header.next_offset();
+            }
+            Ok(None) => return next_offset == range.to,
+            // What can't be read can't be served either.
+            Ok(Some(_)) | Err(_) => return false,
+        }
+    }
 }
 
 /// Where a batch has its magic.

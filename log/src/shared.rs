@@ -115,7 +115,7 @@ impl LogShared {
         Ok(range)
     }
 
-    /// Of a log just opened: what was found bad on the way is in quarantine, and what was so before.
+    /// Of a log just opened: what was found bad on the way is in quarantine, and what was so before and is still.
     pub(crate) fn take_over_quarantine(&self, known: Option<Vec<BadRange>>) -> Result<(), LogError> {
         let known = known.unwrap_or_default();
         for segment in self.segments().iter() {
@@ -124,7 +124,8 @@ impl LogShared {
             let fits = |range: &&BadRange| range.to <= segment.next_offset() && range.end_position <= segment.bytes();
             let found = ranges.clone();
             let overlaps = |range: &&BadRange| found.iter().any(|other| range.from < other.to && other.from < range.to);
-            ranges.extend(of_it.filter(fits).filter(|range| !overlaps(range)).cloned());
+            let is_bad = |range: &&BadRange| !quarantine::is_whole(segment.file(), range);
+            ranges.extend(of_it.filter(fits).filter(|range| !overlaps(range)).filter(is_bad).cloned());
             ranges.sort();
             segment.set_bad_ranges(ranges);
         }

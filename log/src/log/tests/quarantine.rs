@@ -167,6 +167,32 @@ fn what_a_replica_hands_over_is_checked_and_served_again() {
     assert_eq!(served(&log), (batches, vec![]));
 }
 
+// covers LOG-3: who puts the bytes back, with the broker off, gets them served again; a part of them is not enough
+#[test]
+fn a_range_that_is_whole_again_at_a_start_is_served_again() {
+    for in_order in [true, false] {
+        let (storage, batches) = log_of(in_order);
+        let places = [5 * batch(0).len() + 100, 6 * batch(0).len() + 3];
+        places.iter().for_each(|place| flip(&storage, *place));
+        let (directory, log, _) = open(&storage).unwrap();
+        let bad = served(&log).1;
+        assert_eq!(bad.iter().map(|range| (range.from, range.to)).collect::<Vec<_>>(), [(10, 14)]);
+        drop((log, directory));
+
+        flip(&storage, places[0]);
+        let (directory, log, _) = open(&storage).unwrap();
+        assert!(!served(&log).1.is_empty(), "the other batch is as bad as before");
+        drop((log, directory));
+
+        flip(&storage, places[1]);
+        let (directory, log, _) = open(&storage).unwrap();
+        assert_eq!(served(&log), (batches.clone(), vec![]));
+        drop((log, directory));
+        storage.power_cut(Survivors::None);
+        assert_eq!(served(&open(&storage).unwrap().1), (batches, vec![]));
+    }
+}
+
 // covers LOG-3: at each call of a repair, with any survivors, the range is good or in quarantine
 #[test]
 fn a_crash_while_repairing_costs_nothing() {
