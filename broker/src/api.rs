@@ -3,6 +3,7 @@
 mod authorize;
 mod fetch;
 mod log;
+mod log_description;
 mod modules;
 mod offsets;
 mod processors;

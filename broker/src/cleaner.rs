@@ -20,4 +20,4 @@ mod thread;
 pub use changelog::{ByCommitKey, first_uncleanable};
 pub use clean::{CleaningSetup, clean, policy_of};
 pub(crate) use extractors::Extractors;
-pub(crate) use thread::CleanerThread;
+pub(crate) use thread::{Classifiers, CleanerThread};

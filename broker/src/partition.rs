@@ -1,5 +1,6 @@
 //! The partitions that this broker leads: opened and closed as metadata says, driven by a few threads, found by id.
 
+mod compaction;
 mod driver;
 mod driver_thread;
 mod handle;

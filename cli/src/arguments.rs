@@ -66,7 +66,7 @@ pub(crate) enum Command {
     Offsets(OffsetsArguments),
     /// Print what partitions take on the brokers' disks.
     LogDirs(LogDirsArguments),
-    /// Check what lies in logs.
+    /// Describe and check what lies in logs.
     #[command(subcommand)]
     Log(LogCommand),
     /// Print the batches and records of a segment's file, without a broker.

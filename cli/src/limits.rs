@@ -15,6 +15,15 @@ pub(crate) const OUTPUT_BUFFER_BYTES: usize = 256 << 10;
 /// Bytes of a module file, core or component, that are read; a broker takes less.
 pub(crate) const MODULE_FILE_BYTES_MAX: u64 = 256 << 20;
 
+/// Partitions that one request asks to have described; no more than brokers take.
+pub(crate) const DESCRIBED_PARTITIONS_MAX: usize = 20;
+
+/// Segments that one request asks to have described, of all its partitions together.
+pub(crate) const DESCRIBED_SEGMENTS_MAX: u32 = 1000;
+
+/// Segments that are gathered for one description of logs.
+pub(crate) const GATHERED_SEGMENTS_MAX: usize = 200_000;
+
 /// Log lines that are asked for at once.
 pub(crate) const LOG_LINES_MAX: u32 = 1000;
 

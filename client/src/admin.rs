@@ -9,7 +9,7 @@ use headwater_protocol::ids::{BrokerId, TopicId};
 use headwater_protocol::limits::MODULE_BYTES_MAX;
 use headwater_protocol::messages::Request;
 use headwater_protocol::messages::cluster::{MetadataRequest, MetadataResponse, SettingMetadata, TopicMetadata};
-use headwater_protocol::messages::log::{VerifiedPiece, VerifyLogRequest};
+use headwater_protocol::messages::log::{DescribeLogRequest, LogDescription, VerifiedPiece, VerifyLogRequest};
 use headwater_protocol::messages::module::{
     DeleteModuleRequest, DescribeModuleRequest, ListModulesRequest, ModuleDescription, UploadModuleRequest,
 };
@@ -144,6 +144,21 @@ impl Admin {
         bytes_max: u32,
     ) -> Result<Vec<Result<VerifiedPiece, ApiError>>, ClientError> {
         let ask = |partitions| VerifyLogRequest { partitions, bytes_max };
+        let place = |(topic, partition, _): &(TopicId, u32, i64)| (*topic, *partition);
+        self.by_leader(&partitions, place, ask, |response| response.partitions).await
+    }
+
+    /// What partitions' logs are made of: (topic, partition, offset), from the segment that holds the offset on, at
+    /// most so many segments of all together, but one of each. Answers in order; go on where they end.
+    ///
+    /// # Errors
+    /// See [`Admin`]; a partition of which nothing is known is an `Err` inside the answer.
+    pub async fn describe_log(
+        &self,
+        partitions: Vec<(TopicId, u32, i64)>,
+        segments_max: u32,
+    ) -> Result<Vec<Result<LogDescription, ApiError>>, ClientError> {
+        let ask = |partitions| DescribeLogRequest { partitions, segments_max };
         let place = |(topic, partition, _): &(TopicId, u32, i64)| (*topic, *partition);
         self.by_leader(&partitions, place, ask, |response| response.partitions).await
     }

@@ -23,6 +23,7 @@ fn is_repeatable(api: ApiKey) -> bool {
         | ApiKey::InitProducerId
         | ApiKey::DeleteRecords
         | ApiKey::VerifyLog
+        | ApiKey::DescribeLog
         | ApiKey::DescribeLogDirs
         | ApiKey::ListModules
         | ApiKey::DescribeModule

@@ -28,6 +28,7 @@ pub mod clean_mark;
 pub mod cleaner;
 mod config;
 pub mod conformance;
+mod description;
 mod directory;
 mod dump;
 mod error;
@@ -51,6 +52,7 @@ mod testing;
 mod walk;
 
 pub use config::{BadConfig, LogConfig};
+pub use description::{LogDescription, SegmentDescription};
 pub use directory::DataDirectory;
 pub use dump::{DumpError, DumpedBatch, SegmentSummary, dump_segment};
 pub use error::{Damage, LogError};

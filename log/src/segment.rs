@@ -232,6 +232,14 @@ impl Segment {
         ]
     }
 
+    /// Bytes that a growing segment's index takes; `None` once it grows no more.
+    pub(crate) fn growing_index_bytes(&self) -> Option<u64> {
+        match &*self.index.read() {
+            IndexState::Growing(index) => Some(index.encoded_bytes()),
+            IndexState::Sealed(_) => None,
+        }
+    }
+
     /// Asks the index, which is loaded if need be; no lock is held meanwhile.
     pub(crate) fn ask<T>(
         &self,

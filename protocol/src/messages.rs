@@ -45,6 +45,8 @@ pub enum ApiKey {
     DeleteRecords = 14,
     /// Reads and checks what lies in partitions' logs.
     VerifyLog = 15,
+    /// What partitions' logs are made of, and how they are cleaned.
+    DescribeLog = 16,
     /// Stores a module.
     UploadModule = 20,
     /// Names, versions and digests.
@@ -82,6 +84,7 @@ impl ApiKey {
         (Self::AlterTopic, 0, 0),
         (Self::DeleteRecords, 0, 0),
         (Self::VerifyLog, 0, 0),
+        (Self::DescribeLog, 0, 0),
         (Self::UploadModule, 0, 0),
         (Self::ListModules, 0, 0),
         (Self::DescribeModule, 0, 0),

@@ -41,7 +41,7 @@ impl Api {
     }
 }
 
-fn damaged(directory: &Path, range: &BadRange) -> DamagedRange {
+pub(super) fn damaged(directory: &Path, range: &BadRange) -> DamagedRange {
     DamagedRange {
         file: range.file(directory).display().to_string(),
         position: range.position,

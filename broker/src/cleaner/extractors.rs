@@ -6,6 +6,7 @@ use crate::module::{Modules, digest_of};
 use headwater_core::cluster::{KeyExtractor, ModuleImage};
 use headwater_log::cleaner::{ClassifierError, ClassifierIdentity, Judgements, RecordClassifier};
 use headwater_protocol::batch::Records;
+use headwater_protocol::ids::ModuleDigest;
 use headwater_wasm_host::{InstanceLimits, KeyExtractorInstance, KeyVerdict};
 use std::sync::Arc;
 
@@ -19,6 +20,11 @@ impl Extractors {
     /// Those that metadata names.
     pub(crate) fn new(metadata: Arc<Metadata>, modules: Arc<Modules>) -> Self {
         Self { metadata, modules }
+    }
+
+    /// The bytes of a key extractor, if there is such a module.
+    pub(crate) fn digest(&self, extractor: &KeyExtractor) -> Option<ModuleDigest> {
+        self.module(extractor).ok().map(|module| module.digest)
     }
 
     fn module(&self, extractor: &KeyExtractor) -> Result<Arc<ModuleImage>, String> {

@@ -9,14 +9,15 @@ use crate::metrics as names;
 use crate::partition::{PartitionHandle, Partitions};
 use headwater_core::cluster::KeyExtractor;
 use headwater_core::replica::Cleanable;
-use headwater_log::cleaner::{ByRecordKey, ClassifierIdentity, CleanError, RecordClassifier};
+use headwater_log::cleaner::{ByRecordKey, ClassifierIdentity, CleanError, CleaningReport, RecordClassifier};
 use headwater_protocol::ids::TopicPartition;
+use headwater_protocol::messages::log::CleaningDescription;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often somebody who waits looks whether the broker stops.
 const STOP_CHECK: Duration = Duration::from_millis(100);
@@ -137,6 +138,7 @@ impl Cleaner {
                     }
                 }
                 Err(error) => {
+                    handle.compaction().delayed(&error.to_string());
                     tracing::warn!(topic = %view.topic_name, partition = %view.id, %error, "the cleaner can't look");
                 }
             }
@@ -156,7 +158,9 @@ impl Cleaner {
         match identity {
             Ok(identity) if self.stopped.get(&id).is_some_and(|(by, _)| *by == Some(identity)) => None,
             Ok(identity) => {
-                self.stopped.remove(&id);
+                if self.stopped.remove(&id).is_some() {
+                    handle.compaction().goes_on();
+                }
                 Some(identity)
             }
             Err(reason) => {
@@ -174,6 +178,7 @@ impl Cleaner {
             tracing::error!(topic, %partition, reason, "compaction stopped; nothing is lost");
             metrics::counter!(names::CLEANER_FAILURES, "topic" => view.topic_name.clone()).increment(1);
         }
+        handle.compaction().stopped(&reason);
         self.stopped.insert(view.id, (by, reason));
     }
 
@@ -195,20 +200,23 @@ impl Cleaner {
             metrics::counter!(names::CLEANER_BYTES).increment(bytes);
             pace.wait(bytes)
         };
-        let view = handle.view();
+        let (view, begun) = (handle.view(), Instant::now());
         match clean(handle, &cleanable, setup, classifier.as_mut(), &mut pace) {
             Ok(report) if report.passes > 0 => {
+                handle.compaction().cleaned(Some(description(&report, begun.elapsed())));
                 let removed = report.bytes_before.saturating_sub(report.bytes_after);
                 metrics::counter!(names::CLEANER_CLEANINGS).increment(1);
                 metrics::counter!(names::CLEANER_REMOVED_BYTES).increment(removed);
                 let (before, after, passes) = (report.bytes_before, report.bytes_after, report.passes);
                 tracing::info!(topic = %view.topic_name, partition = %view.id, before, after, passes, "compacted");
             }
-            Ok(_) | Err(PartitionCleanError::Clean(CleanError::Interrupted(_))) => {}
+            Ok(_) => handle.compaction().cleaned(None),
+            Err(PartitionCleanError::Clean(CleanError::Interrupted(_))) => {}
             Err(PartitionCleanError::Clean(error @ CleanError::Classifier { .. })) => {
                 self.stop(handle, Some(classifier.identity()), error.to_string());
             }
             Err(error) => {
+                handle.compaction().delayed(&error.to_string());
                 tracing::warn!(topic = %view.topic_name, partition = %view.id, %error, "compaction has to wait");
             }
         }
@@ -225,5 +233,15 @@ impl Cleaner {
                 Err(_) => return None,
             }
         }
+    }
+}
+
+fn description(report: &CleaningReport, took: Duration) -> CleaningDescription {
+    CleaningDescription {
+        ended_at: unix_time_ms(),
+        took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        passes: report.passes,
+        bytes_before: report.bytes_before,
+        bytes_after: report.bytes_after,
     }
 }

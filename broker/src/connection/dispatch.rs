@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use headwater_protocol::error::{ApiError, ErrorCode};
 use headwater_protocol::frame::{decode_header, encode_header};
 use headwater_protocol::messages::cluster::{HelloRequest, MetadataRequest};
-use headwater_protocol::messages::log::VerifyLogRequest;
+use headwater_protocol::messages::log::{DescribeLogRequest, VerifyLogRequest};
 use headwater_protocol::messages::module::{
     DeleteModuleRequest, DescribeModuleRequest, ListModulesRequest, UploadModuleRequest,
 };
@@ -80,6 +80,7 @@ fn route(api: &Arc<Api>, peer: &Arc<Peer>, key: ApiKey, tag: FrameTag, frame: Fr
         ApiKey::DeleteRecords => {
             call.simple(async |api, request: DeleteRecordsRequest| api.delete_records(request).await)
         }
+        ApiKey::DescribeLog => call.simple(async |api, request: DescribeLogRequest| api.describe_log(request).await),
         ApiKey::VerifyLog => call.simple(async |api, request: VerifyLogRequest| api.verify_log(request).await),
         ApiKey::DescribeLogDirs => {
             call.simple(async |api, request: DescribeLogDirsRequest| api.describe_log_dirs(request).await)

@@ -1,5 +1,6 @@
 //! How the rest of the broker reaches one partition.
 
+use super::compaction::CompactionNotes;
 use super::driver::{CleanReply, DriverEvent, ProposedBatch, Slot, TrimRequest};
 use super::open::Opening;
 use super::shared::PartitionView;
@@ -20,6 +21,7 @@ pub struct PartitionHandle {
     internal: bool,
     kind: PartitionKind,
     settings: ArcSwap<TopicSettings>,
+    compaction: CompactionNotes,
 }
 
 impl PartitionHandle {
@@ -27,7 +29,8 @@ impl PartitionHandle {
     #[must_use]
     pub fn new(slot: Slot, driver: Sender<DriverEvent>, view: Arc<PartitionView>, opening: &Opening) -> Self {
         let settings = ArcSwap::from_pointee(opening.settings.clone());
-        Self { slot, driver, view, internal: opening.internal, kind: opening.kind, settings }
+        let compaction = CompactionNotes::default();
+        Self { slot, driver, view, internal: opening.internal, kind: opening.kind, settings, compaction }
     }
 
     /// What can be read.
@@ -53,6 +56,11 @@ impl PartitionHandle {
     pub fn needs_keys(&self) -> bool {
         let settings = self.settings.load();
         settings.cleanup_policy.compact && settings.compaction.key_extractor.is_none()
+    }
+
+    /// What the cleaner's thread says of it.
+    pub(crate) fn compaction(&self) -> &CompactionNotes {
+        &self.compaction
     }
 
     /// Asks what may be cleaned; `reply` is told once that is durable.

@@ -1,4 +1,6 @@
-//! `headwater log …`: checking what lies in logs, by a broker or without one.
+//! `headwater log …`: describing what lies in logs, and checking it, by a broker or without one.
+
+mod describe;
 
 use crate::arguments::GlobalOptions;
 use crate::context::connect;
@@ -23,6 +25,8 @@ const PIECE_BYTES: u32 = 32 << 20;
 pub(crate) enum LogCommand {
     /// Read every batch and check it, here or by the brokers.
     Verify(VerifyArguments),
+    /// Print what partitions' logs are made of: offsets, segments, damage, and how compaction stands.
+    Describe(describe::DescribeArguments),
 }
 
 /// Words of `headwater log verify`.
@@ -62,7 +66,10 @@ struct Found {
 }
 
 pub(crate) async fn run(command: LogCommand, global: &GlobalOptions) -> Result<(), CliError> {
-    let LogCommand::Verify(arguments) = command;
+    let arguments = match command {
+        LogCommand::Verify(arguments) => arguments,
+        LogCommand::Describe(arguments) => return describe::run(&arguments, global).await,
+    };
     let found = match &arguments.data_dir {
         Some(directory) => verify_directory(directory)?,
         None => {
@@ -80,9 +87,13 @@ pub(crate) async fn run(command: LogCommand, global: &GlobalOptions) -> Result<(
     }
 }
 
-/// Has the brokers check, a piece at a time.
-async fn verify(admin: &Admin, arguments: &VerifyArguments) -> Result<Vec<Found>, CliError> {
-    let topics = match arguments.topics.as_slice() {
+/// The topics of these names, or all, and of each the partition of this number, or all.
+async fn choose(
+    admin: &Admin,
+    topics: &[String],
+    partition: Option<u32>,
+) -> Result<(Vec<String>, Vec<(String, TopicId, u32)>), CliError> {
+    let topics = match topics {
         [] => {
             let cluster = admin.metadata(None, true).await?;
             cluster.topics.into_iter().map(|topic| topic.name.to_string()).collect()
@@ -93,13 +104,19 @@ async fn verify(admin: &Admin, arguments: &VerifyArguments) -> Result<Vec<Found>
     for name in &topics {
         let topic = admin.describe_topic(name).await?;
         let count = topic.partitions.len() as u32;
-        if let Some(asked) = arguments.partition.filter(|asked| *asked >= count) {
+        if let Some(asked) = partition.filter(|asked| *asked >= count) {
             let message = format!("topic {name} has partitions 0 to {}, not {asked}", count.saturating_sub(1));
             return Err(CliError::Usage(message));
         }
-        let numbers = (0..count).filter(|number| arguments.partition.is_none_or(|asked| asked == *number));
+        let numbers = (0..count).filter(|number| partition.is_none_or(|asked| asked == *number));
         partitions.extend(numbers.map(|number| (name.to_owned(), topic.id, number)));
     }
+    Ok((topics, partitions))
+}
+
+/// Has the brokers check, a piece at a time.
+async fn verify(admin: &Admin, arguments: &VerifyArguments) -> Result<Vec<Found>, CliError> {
+    let (topics, partitions) = choose(admin, &arguments.topics, arguments.partition).await?;
     let sizes = admin.log_dirs(Some(topics)).await?;
     let on_disks = sizes.iter().flat_map(|answer| &answer.directories).flat_map(|directory| &directory.partitions);
     let total: u64 = on_disks.map(|partition| partition.size_bytes).sum();
@@ -191,7 +208,7 @@ fn document(found: &[Found]) -> Value {
         json!({
             "partition": found.partition,
             "batches": found.batches,
-            "size": found.size_bytes,
+            "sizeBytes": found.size_bytes,
             "damaged": found.damaged,
             "troubles": found.troubles,
             "notes": found.notes,

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// Words of `headwater log-dirs`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-JSON has the fields of kafka-log-dirs (version 1) and more.
+JSON has the fields of kafka-log-dirs (version 1) and more; its size is sizeBytes, as everywhere here.
 
 Examples:
   headwater log-dirs
@@ -48,7 +48,7 @@ fn document(answers: &[DescribeLogDirsResponse]) -> Value {
             .map(|partition| {
                 json!({
                     "partition": format!("{}-{}", partition.topic, partition.partition),
-                    "size": partition.size_bytes,
+                    "sizeBytes": partition.size_bytes,
                     "isFuture": false,
                     "logStartOffset": partition.log_start_offset,
                     "logEndOffset": partition.log_end_offset,
@@ -125,7 +125,10 @@ mod tests {
         let document = document(&answers);
         assert_eq!(document["version"], 1);
         let directory = &document["brokers"][0]["logDirs"][0];
-        assert_eq!((&directory["error"], &directory["partitions"][0]["size"]), (&json!("fsync failed"), &json!(2048)));
+        assert_eq!(
+            (&directory["error"], &directory["partitions"][0]["sizeBytes"]),
+            (&json!("fsync failed"), &json!(2048))
+        );
         assert_eq!(directory["partitions"][0]["partition"], "lines-3");
         let text = text(&answers);
         assert!(

@@ -135,6 +135,15 @@ impl LogCleaner {
         Ok((standing, standing.is_due(policy, oldest_dirty, now_ms)))
     }
 
+    /// What the checkpoint says: below which offset everything was cleaned, by whichever classifier; 0 without one.
+    ///
+    /// # Errors
+    /// As [`LogCleaner::look`].
+    pub fn checkpoint(&self, identity: ClassifierIdentity) -> Result<i64, LogError> {
+        self.first_dirty(identity)?;
+        Ok(self.shared.cleaned.lock().map_or(0, |cleaned| cleaned.first_dirty))
+    }
+
     /// Below it everything was cleaned by the classifier of this identity.
     fn first_dirty(&self, identity: ClassifierIdentity) -> Result<i64, LogError> {
         let mut cleaned = self.shared.cleaned.lock();

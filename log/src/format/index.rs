@@ -11,6 +11,12 @@ pub const OFFSETS_KIND: Kind = Kind::new("offsets");
 pub const TIMES_KIND: Kind = Kind::new("times");
 /// The version of both payloads.
 pub const VERSION: u16 = 1;
+/// Bytes in front of an offset index's entries, and of an entry.
+const OFFSETS_HEAD_BYTES: usize = 16;
+const OFFSET_ENTRY_BYTES: usize = 8;
+/// Bytes in front of a time index's entries, and of an entry.
+const TIMES_HEAD_BYTES: usize = 32;
+const TIME_ENTRY_BYTES: usize = 12;
 
 /// Where to begin reading.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -143,7 +149,7 @@ impl SegmentIndex {
     /// The bytes of the offset index: base offset (i64), covered bytes (u64), then of each entry the offset relative to
     /// the base (u32) and the position (u32). Big-endian, in a checkpoint frame.
     pub fn encode_offsets(&self) -> Vec<u8> {
-        let mut payload = Vec::with_capacity(16 + self.offsets.len() * 8);
+        let mut payload = Vec::with_capacity(OFFSETS_HEAD_BYTES + self.offsets.len() * OFFSET_ENTRY_BYTES);
         payload.extend_from_slice(&self.base_offset.to_be_bytes());
         payload.extend_from_slice(&self.covered_bytes.to_be_bytes());
         for entry in &self.offsets {
@@ -158,7 +164,7 @@ impl SegmentIndex {
     /// to the base (u32). Big-endian, in a checkpoint frame.
     pub fn encode_times(&self) -> Vec<u8> {
         let newest = self.newest.unwrap_or(Newest { timestamp: -1, base_offset: -1 });
-        let mut payload = Vec::with_capacity(32 + self.times.len() * 12);
+        let mut payload = Vec::with_capacity(TIMES_HEAD_BYTES + self.times.len() * TIME_ENTRY_BYTES);
         payload.extend_from_slice(&self.base_offset.to_be_bytes());
         payload.extend_from_slice(&self.covered_bytes.to_be_bytes());
         payload.extend_from_slice(&newest.timestamp.to_be_bytes());
@@ -168,6 +174,12 @@ impl SegmentIndex {
             payload.extend_from_slice(&entry.relative_offset.to_be_bytes());
         }
         checkpoint::encode(TIMES_KIND, VERSION, &payload)
+    }
+
+    /// Bytes of both files.
+    pub fn encoded_bytes(&self) -> u64 {
+        let frames = 2 * checkpoint::FRAME_BYTES + OFFSETS_HEAD_BYTES + TIMES_HEAD_BYTES;
+        (frames + self.offsets.len() * OFFSET_ENTRY_BYTES + self.times.len() * TIME_ENTRY_BYTES) as u64
     }
 
     /// Reads the two files of a segment that is `segment_bytes` long.

@@ -5,6 +5,7 @@ use crate::error::{Damage, LogError};
 use crate::format::index::Place;
 use crate::limits;
 use crate::segment::Segment;
+use crate::shared::LogShared;
 use headwater_protocol::batch::{BatchLimits, RecordBatch};
 
 /// A record's offset and timestamp.
@@ -17,6 +18,11 @@ pub struct TimestampedOffset {
 }
 
 impl LogReader {
+    /// What it shares with the writer.
+    pub(crate) fn shared(&self) -> &LogShared {
+        &self.shared
+    }
+
     /// The first record below `upto` whose timestamp is `timestamp` or later. Timestamps need not be in order.
     ///
     /// # Errors

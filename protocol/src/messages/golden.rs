@@ -175,6 +175,8 @@ fn topics() -> Vec<Sample> {
         }],
     };
     let verified = VerifyLogResponse { partitions: vec![Ok(piece), Err(error())] };
+    let describe_log = DescribeLogRequest { partitions: vec![(TOPIC, 2, 1000)], segments_max: 100 };
+    let described = DescribeLogResponse { partitions: vec![Ok(log_description()), Err(error())] };
     let directories = DescribeLogDirsResponse {
         broker: BrokerId(1),
         directories: vec![LogDirectory {
@@ -197,12 +199,70 @@ fn topics() -> Vec<Sample> {
         exchange(delete, deleted),
         exchange(alter, altered),
         exchange(verify, verified),
+        exchange(describe_log, described),
         exchange(delete_records, records_deleted),
         exchange(describe, directories),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+fn log_description() -> LogDescription {
+    LogDescription {
+        directory: "/d/t-2".into(),
+        leader_epoch: 4,
+        log_start_offset: 1000,
+        log_end_offset: 2000,
+        high_watermark: 1999,
+        recovery_point: 1998,
+        size_bytes: 9000,
+        segment_count: 2,
+        segments: vec![SegmentDescription {
+            base_offset: 1000,
+            next_offset: 1500,
+            size_bytes: 5000,
+            synced_bytes: 4999,
+            index_bytes: 80,
+            first_timestamp: Some(1_700_000_000_000),
+            max_timestamp: None,
+            is_sealed: true,
+        }],
+        next_offset: Some(1500),
+        quarantined: vec![DamagedRange {
+            file: "/d/0.log".into(),
+            position: 61,
+            end_position: 200,
+            from: 1010,
+            to: 1020,
+            reason: "CRC".into(),
+        }],
+        quarantined_count: 1,
+        snapshots: vec![1500],
+        compaction: Some(CompactionDescription {
+            key: KeySource::Extractor {
+                module: "json-key".into(),
+                digest: Some(DIGEST),
+                settings: vec![("pointer".into(), "/id".into())],
+            },
+            cleaned_below: 1200,
+            checkpoint: 1201,
+            cleanable_below: 1500,
+            clean_bytes: 10,
+            dirty_bytes: 20,
+            uncleanable_bytes: 30,
+            is_due: true,
+            last: Some(CleaningDescription {
+                ended_at: 1_700_000_000_000,
+                took_ms: 7,
+                passes: 1,
+                bytes_before: 90,
+                bytes_after: 9,
+            }),
+            stopped: Some("no".into()),
+            delayed: None,
+        }),
+    }
 }
 
 fn modules() -> Vec<Sample> {

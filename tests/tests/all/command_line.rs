@@ -33,6 +33,7 @@ fn every_command_explains_itself_with_examples() {
         &["log-dirs"],
         &["dump-log"],
         &["log", "verify"],
+        &["log", "describe"],
         &["module", "build"],
         &["module", "upload"],
         &["module", "list"],

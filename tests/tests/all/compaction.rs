@@ -18,7 +18,7 @@ fn table(broker: &Broker, topic: &str) -> (BTreeMap<String, String>, usize) {
 
 fn size(broker: &Broker, topic: &str) -> u64 {
     let document = broker.json(&["log-dirs", "--topic", topic]);
-    document["brokers"][0]["logDirs"][0]["partitions"][0]["size"].as_u64().unwrap()
+    document["brokers"][0]["logDirs"][0]["partitions"][0]["sizeBytes"].as_u64().unwrap()
 }
 
 /// A metric without labels; 0 before it was set.
@@ -57,6 +57,79 @@ fn a_compacted_topic_shrinks_to_the_newest_of_each_key_and_says_the_same() {
     assert_eq!(table(&broker, "t").0, rows);
     broker.run_with_input(&["produce", "t", "--key-separator", ":"], "key-07:last\n");
     assert_eq!(table(&broker, "t").0["key-07"], "last");
+}
+
+/// What `log describe` says of the first partition of a topic.
+fn describe(broker: &Broker, topic: &str) -> serde_json::Value {
+    broker.json(&["log", "describe", topic])["partitions"][0].clone()
+}
+
+// covers CMP-1, CMP-2: what an operator is told of a log before and after it is cleaned
+#[test]
+fn a_log_is_described_segment_by_segment_with_what_the_cleaner_did_and_why_it_stopped() {
+    let mut broker = Broker::start();
+    let create = ["topic", "create", "t", "--config", "cleanup.policy=compact", "--config", "segment.bytes=1048576"];
+    broker.run(&[&create[..], &["--config", "min.cleanable.dirty.ratio=1"]].concat());
+    broker.run_with_input(&["produce", "t", "--key-separator", ":"], &lines(8_000));
+    let before = describe(&broker, "t");
+    let segments = before["segments"].as_array().unwrap();
+    assert!(segments.len() >= 7, "{before}");
+    let sum = |field: &str| segments.iter().map(|segment| segment[field].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(before["sizeBytes"], sum("sizeBytes"));
+    assert_eq!(before["sizeBytes"], size(&broker, "t"));
+    assert_eq!(before["recoveryPoint"], 8_000, "what is acknowledged is synced");
+    assert_eq!((&before["logStartOffset"], &before["highWatermark"]), (&0.into(), &8_000.into()));
+    for (number, pair) in segments.windows(2).enumerate() {
+        assert_eq!(pair[0]["endOffset"], pair[1]["baseOffset"], "{number}");
+        assert_eq!((&pair[0]["isSealed"], &pair[0]["syncedBytes"]), (&true.into(), &pair[0]["sizeBytes"]));
+        assert!(pair[0]["indexBytes"].as_u64() > Some(48), "{}", pair[0]);
+        assert!(pair[0]["firstTimestamp"].as_i64() <= pair[0]["maxTimestamp"].as_i64(), "{}", pair[0]);
+        assert!(pair[0]["firstTimestamp"].as_i64() > Some(1_700_000_000_000), "{}", pair[0]);
+    }
+    let compaction = &before["compaction"];
+    assert_eq!((&compaction["key"]["by"], &compaction["checkpoint"]), (&"record key".into(), &0.into()));
+    assert_eq!((&compaction["dirtyRatio"], &compaction["isDue"]), (&1.0.into(), &false.into()), "{compaction}");
+    assert!(compaction["lastCleaning"].is_null() && compaction["stopped"].is_null(), "{compaction}");
+
+    broker.run(&["topic", "alter", "t", "--set", "min.cleanable.dirty.ratio=0.1"]);
+    broker.wait_until("it is cleaned", || !describe(&broker, "t")["compaction"]["lastCleaning"].is_null());
+    let after = describe(&broker, "t");
+    let (compaction, segments) = (&after["compaction"], after["segments"].as_array().unwrap());
+    let sealed_end = &segments[segments.len() - 2]["endOffset"];
+    assert_eq!((&compaction["cleanedBelow"], &compaction["checkpoint"]), (sealed_end, sealed_end), "{after}");
+    assert_eq!((&compaction["dirtyBytes"], &compaction["dirtyRatio"]), (&0.into(), &0.0.into()), "{after}");
+    let last = &compaction["lastCleaning"];
+    assert_eq!((&last["sizeBytesBefore"], &last["sizeBytesAfter"]), (&before["sizeBytes"], &after["sizeBytes"]));
+    let text = broker.run(&["log", "describe", "t", "--partition", "0"]);
+    for part in ["t-0\n", "recovery point:", "record key", "ratio 0.00", "became", "sealed", "growing", "SEGMENT"] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+
+    // After an orderly stop there is a snapshot; the last cleaning is forgotten, its checkpoint is not.
+    broker.stop();
+    broker.restart();
+    let again = describe(&broker, "t");
+    assert_eq!(again["producerSnapshots"].as_array().unwrap().last(), Some(&8_000.into()), "{again}");
+    assert_eq!(again["compaction"]["checkpoint"], *sealed_end);
+
+    upload(&broker, "bad-key");
+    create_by(&broker, "spoilt", "bad-key", "x=y");
+    broker.run_with_input(&["produce", "spoilt"], &format!("a\ntrap\n{}", "b\n".repeat(3)));
+    let filling = format!("{}\n", "y".repeat(1000)).repeat(3_000);
+    broker.run_with_input(&["produce", "spoilt"], &filling);
+    broker.wait_until("it has stopped", || !describe(&broker, "spoilt")["compaction"]["stopped"].is_null());
+    let spoilt = describe(&broker, "spoilt");
+    let key = &spoilt["compaction"]["key"];
+    assert_eq!((&key["by"], &key["module"]), (&"key extractor".into(), &"bad-key".into()));
+    assert_eq!(key["settings"], serde_json::json!([["x", "y"]]));
+    assert_eq!(key["digest"].as_str().map(str::len), Some(64));
+    assert!(spoilt["compaction"]["stopped"].as_str().unwrap().contains("offset 0"), "{spoilt}");
+    assert!(broker.run(&["log", "describe", "spoilt"]).contains("COMPACTION STOPPED"));
+
+    let error = broker.run_failing(&["log", "describe", "t", "--partition", "7"]);
+    assert!(error.0 == 2 && error.1.contains("partitions 0 to 0"), "{error:?}");
+    assert!(broker.run_failing(&["log", "describe", "nosuch"]).1.contains("nosuch"));
+    assert_eq!(broker.json(&["log", "describe"])["partitions"].as_array().unwrap().len(), 2);
 }
 
 // covers STEP-13, STR-6
@@ -102,7 +175,7 @@ fn upload(broker: &Broker, name: &str) {
 }
 
 /// Creates a topic that is compacted by a key extractor.
-fn create(broker: &Broker, topic: &str, extractor: &str, settings: &str) {
+fn create_by(broker: &Broker, topic: &str, extractor: &str, settings: &str) {
     let settings = [
         "cleanup.policy=compact".to_owned(),
         "segment.bytes=1048576".to_owned(),
@@ -133,7 +206,7 @@ fn rows_are_compacted_by_what_an_extractor_finds_in_their_json() {
     let error = broker.run_failing(&[&wrong[..], &["compaction.key.extractor=json-key"]].concat()).1;
     assert!(error.contains("no module \"json-key\""), "{error}");
     upload(&broker, "json-key");
-    create(&broker, "t", "json-key", "pointer=/id");
+    create_by(&broker, "t", "json-key", "pointer=/id");
     broker.run_with_input(&["produce", "t"], &change_data(9_000));
     let (before, all) = rows(&broker, "t");
     broker.run(&["topic", "alter", "t", "--set", "min.cleanable.dirty.ratio=0.01"]);
@@ -160,7 +233,7 @@ fn an_extractor_that_fails_stops_the_compaction_of_its_partition_and_loses_nothi
     let topics = ["trap", "spin", "hog", "fail"];
     let filling = "x".repeat(500);
     for topic in topics {
-        create(&broker, topic, "bad-key", "x=y");
+        create_by(&broker, topic, "bad-key", "x=y");
         let input: String = (0..5000).map(|number| format!("{} {filling}\n", number % 7)).collect();
         broker.run_with_input(&["produce", topic], &format!("{input}{topic}\n{input}"));
     }

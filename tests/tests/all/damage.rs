@@ -61,6 +61,12 @@ fn a_flipped_byte_is_found_and_other_ranges_are_consumed() {
     assert!(error.contains(&format!("offsets {from} up to {to}")), "{error}");
     assert!(error.contains(&format!("go on at offset {to}")) && error.contains(".log"), "{error}");
 
+    // Whoever looks sees what is missing.
+    let described = &broker.json(&["log", "describe", "words"])["partitions"][0];
+    let range = &described["quarantined"][0];
+    assert_eq!((range["from"].as_i64(), range["to"].as_i64()), (Some(from), Some(to)), "{described}");
+    assert!(broker.run(&["log", "describe", "words"]).contains(&format!("IN QUARANTINE: offsets {from} up to {to}")));
+
     // It stays so, and what is produced now is served.
     broker.stop();
     broker.restart();

@@ -51,6 +51,7 @@ fn what_is_written_is_read() {
     for timestamps in [&[][..], &[7], &[10, 30, 20, 50]] {
         let index = index_of(&headers(timestamps), 0);
         let (offsets, times) = (index.encode_offsets(), index.encode_times());
+        assert_eq!(index.encoded_bytes(), (offsets.len() + times.len()) as u64);
         let mut read = SegmentIndex::decode(BASE_OFFSET, index.covered_bytes(), 0, &offsets, &times).unwrap();
         read.bytes_since_entry = index.bytes_since_entry;
         assert_eq!(read, index);
