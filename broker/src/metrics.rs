@@ -9,6 +9,10 @@ pub(crate) const APPENDED_BYTES: &str = "headwater_appended_bytes_total";
 pub(crate) const APPENDED_BATCHES: &str = "headwater_appended_batches_total";
 /// Bytes of batches read for fetch requests.
 pub(crate) const FETCHED_BYTES: &str = "headwater_fetched_bytes_total";
+/// Reads of logs, by `source`: `memory` or `file`.
+pub(crate) const LOG_READS: &str = "headwater_log_reads_total";
+/// Bytes of the newest batches that are in memory for readers.
+pub(crate) const TAIL_BYTES: &str = "headwater_log_tail_bytes";
 /// Flushes of partitions that succeeded; compare with `headwater_flush_rounds_total`.
 pub(crate) const FLUSHED_LOGS: &str = "headwater_flushed_logs_total";
 /// Flush rounds.
@@ -58,6 +62,8 @@ const TABLE: &[(&str, Kind, &str)] = &[
     (APPENDED_BYTES, Kind::Counter, "Bytes of record batches appended to logs"),
     (APPENDED_BATCHES, Kind::Counter, "Record batches appended to logs"),
     (FETCHED_BYTES, Kind::Counter, "Bytes of record batches read for fetch requests"),
+    (LOG_READS, Kind::Counter, "Reads of logs for fetches and tasks, by source: memory or file"),
+    (TAIL_BYTES, Kind::Gauge, "Bytes of the newest batches that are kept in memory for readers"),
     (FLUSHED_LOGS, Kind::Counter, "Logs synced to disk"),
     (FLUSH_ROUNDS, Kind::Counter, "Flush rounds: groups of logs synced together"),
     (REQUESTS, Kind::Counter, "Requests by api"),

@@ -32,6 +32,8 @@ use tokio::task::JoinHandle;
 const METADATA_PARTITION: &str = "metadata";
 /// How often the recovery points are written down (reliability §5: every second).
 const CHECKPOINT_PERIOD: Duration = Duration::from_secs(1);
+/// A batch stays in memory for readers for one of these, at most for two.
+const TAIL_PERIOD: Duration = Duration::from_secs(30);
 
 /// Why a broker does not start. Each names the culprit and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -262,12 +264,20 @@ async fn bind_admin(config: &BrokerConfig) -> Result<Option<(TcpListener, Socket
     admin_http::bind(address).await.map(Some).map_err(|source| StartError::AdminBind { address, source })
 }
 
+/// What is done every second: recovery points are written, what is old goes from memory.
 async fn write_recovery_points(directory: DataDirectory, mut stopped: watch::Receiver<bool>) {
+    let mut expired = tokio::time::Instant::now();
     loop {
         tokio::select! {
             () = tokio::time::sleep(CHECKPOINT_PERIOD) => {}
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
+        if expired.elapsed() >= TAIL_PERIOD {
+            directory.tails().expire();
+            expired = tokio::time::Instant::now();
+        }
+        // A gauge is a float; no budget goes beyond 2^53.
+        metrics::gauge!(crate::metrics::TAIL_BYTES).set(directory.tails().bytes() as f64);
         let directory = directory.clone();
         let written = tokio::task::spawn_blocking(move || directory.checkpoint()).await;
         if let Ok(Err(error)) = written {
@@ -293,6 +303,7 @@ impl Opened {
         let storage: Arc<dyn Storage> = Arc::new(FileStorage);
         let found = identity::read(storage.as_ref(), &config.data_dir, broker)?;
         let directory = DataDirectory::open(Arc::clone(&storage), &config.data_dir.join("logs"))?;
+        directory.tails().set_bytes_max(config.log.tail_bytes_max);
         let (log, replayed) = SyncedMetadataLog::open(&directory, METADATA_PARTITION)?;
         let metadata = Arc::new(Metadata::new(log, replayed.image));
         let identity = identify(config, storage.as_ref(), &directory, &metadata, found)?;

@@ -8,6 +8,7 @@ use crate::format::points::{self, RecoveryPoint};
 use crate::health::DirectoryHealth;
 use crate::limits;
 use crate::storage::{self, Entry, EntryKind, Operation, Storage, StorageError, StorageLock};
+use crate::tail::Tails;
 use headwater_mutants::{Mutant, lacks};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ struct Inner {
     health: Arc<DirectoryHealth>,
     _lock: Box<dyn StorageLock>,
     names: NameSync,
+    tails: Tails,
     partitions: Mutex<BTreeMap<String, Arc<PartitionPoint>>>,
     /// Bytes synced since recovery points were last written.
     synced_bytes: AtomicU64,
@@ -120,6 +122,7 @@ impl DataDirectory {
             path: path.to_path_buf(),
             _lock: lock,
             names: NameSync::default(),
+            tails: Tails::default(),
             partitions: Mutex::new(partitions.collect()),
             synced_bytes: AtomicU64::new(0),
             written: Mutex::new(written),
@@ -141,6 +144,11 @@ impl DataDirectory {
     /// Whether it may be written to.
     pub fn health(&self) -> &Arc<DirectoryHealth> {
         &self.inner.health
+    }
+
+    /// What is kept of its logs in memory for readers at their ends: nothing, unless somebody gives it room.
+    pub fn tails(&self) -> &Tails {
+        &self.inner.tails
     }
 
     /// The names of the partitions that have a directory here, in order.

@@ -47,6 +47,7 @@ mod segment;
 mod shared;
 pub mod snapshot;
 pub mod storage;
+mod tail;
 #[cfg(test)]
 mod testing;
 mod walk;
@@ -61,3 +62,4 @@ pub use flush_pool::{FLUSH_THREADS_DEFAULT, FlushPool};
 pub use health::{DirectoryHealth, DiskFailure};
 pub use log::{Log, LostTail, RecoveryReport, TrimJob};
 pub use reader::{LogReader, TimestampedOffset, Verified};
+pub use tail::{Served, Source, Tails};

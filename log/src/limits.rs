@@ -4,6 +4,8 @@
 pub const APPEND_BYTES_MAX: usize = 64 * MIB;
 /// The most bytes that one [`LogReader::read`](crate::LogReader::read) returns, but for a single longer batch.
 pub const READ_BYTES_MAX: usize = 64 * MIB;
+/// What a batch that is kept in memory for readers at the log's end costs besides its own bytes.
+pub const TAIL_BATCH_OVERHEAD_BYTES: usize = 128;
 /// The least bytes fetched by one read of a segment: small reads cost as much as this one.
 pub const READ_BYTES_MIN: usize = 4 * 1024;
 /// How much of a segment is in memory while it is scanned, but for a single longer batch.

@@ -102,6 +102,7 @@ impl Log {
             self.first_timestamp = Some(first.max_timestamp);
         }
         segment.publish(&self.headers);
+        self.shared.tail.appended(self.shared.directory.tails(), &self.headers, batches);
         self.keeping.appended(bytes as u64);
         for header in &self.headers {
             // An epoch of -1 stands for none.

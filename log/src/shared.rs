@@ -8,6 +8,7 @@ use crate::format::names;
 use crate::limits;
 use crate::quarantine::{self, BadRange};
 use crate::segment::Segment;
+use crate::tail::Tail;
 use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ pub(crate) struct LogShared {
     /// In order of base offsets, without gaps. Replaced as a whole, so that a reader takes it under a short lock.
     segments: RwLock<Arc<Vec<Arc<Segment>>>>,
     end_offset: AtomicI64,
+    /// Its newest batches, in memory.
+    pub(crate) tail: Arc<Tail>,
     is_deleted: AtomicBool,
     /// The writer let go of it; another one may open it.
     is_closed: AtomicBool,
@@ -66,6 +69,7 @@ impl LogShared {
             point,
             segments: RwLock::new(Arc::new(segments)),
             end_offset: AtomicI64::new(end_offset),
+            tail: Arc::default(),
             is_deleted: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             files: Mutex::default(),
@@ -155,6 +159,8 @@ impl LogShared {
 
     /// Puts a segment in the place of those of `old` that are still there: the log may begin later meanwhile.
     pub(crate) fn replace(&self, old: &[Arc<Segment>], new: Arc<Segment>) {
+        // First: what the new segment lacks must not come back to a reader who has seen it without.
+        self.tail.forget_below(new.next_offset());
         let mut segments = self.segments.write();
         let is_old = |segment: &Arc<Segment>| old.iter().any(|other| Arc::ptr_eq(other, segment));
         let Some(place) = segments.iter().position(is_old) else { return };
@@ -221,6 +227,7 @@ impl LogShared {
     pub(crate) fn close(&self) {
         let _names = self.files.lock();
         self.is_closed.store(true, Ordering::Release);
+        self.tail.clear();
     }
 
     pub(crate) fn set_deleted(&self) {

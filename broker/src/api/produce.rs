@@ -52,8 +52,14 @@ impl Api {
         }
         // A frame's body is in a buffer of its own; a caller that shares it pays for a copy.
         let mut body = body.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let body_bytes = body.len();
         let appending = request.partitions.iter().map(|partition| {
-            let batch = body.split_to(partition.batch_bytes as usize);
+            let mut batch = body.split_to(partition.batch_bytes as usize);
+            // A batch may stay in memory for readers, and with it the whole buffer that it is a part of: a small one
+            // gets a buffer of its own, so that it holds at most twice its bytes.
+            if batch.len() < body_bytes / 2 {
+                batch = BytesMut::from(&batch[..]);
+            }
             self.propose(partition, batch, request.acks, permit.split(partition.batch_bytes))
         });
         Ok(appending.collect())

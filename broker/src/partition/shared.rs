@@ -1,6 +1,7 @@
 //! What a partition's driver shows to everybody else: the high watermark, and the log to read below it.
 
-use headwater_log::{LogError, LogReader};
+use crate::metrics as names;
+use headwater_log::{LogError, LogReader, Source};
 use headwater_protocol::ids::{LeaderEpoch, TopicPartition};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,7 +68,21 @@ impl PartitionView {
     /// # Errors
     /// The log can't be read. The range must have been checked.
     pub fn read_committed(&self, offset: i64, bytes_max: usize) -> Result<bytes::Bytes, LogError> {
-        self.reader.read(offset, self.high_watermark(), bytes_max)
+        self.read(offset, self.high_watermark(), bytes_max)
+    }
+
+    /// As [`LogReader::serve`], and counts where it came from.
+    ///
+    /// # Errors
+    /// The log can't be read.
+    pub fn read(&self, offset: i64, upto: i64, bytes_max: usize) -> Result<bytes::Bytes, LogError> {
+        let served = self.reader.serve(offset, upto, bytes_max)?;
+        match served.source {
+            Source::Memory => metrics::counter!(names::LOG_READS, "source" => "memory").increment(1),
+            Source::File => metrics::counter!(names::LOG_READS, "source" => "file").increment(1),
+            Source::Nothing => {}
+        }
+        Ok(served.bytes)
     }
 
     /// Told of each high watermark; ends with an error when the partition is closed.

@@ -58,7 +58,7 @@ impl StepInput {
         if position < log_start {
             return Err(ReadError::Gone { position, log_start });
         }
-        let mut bytes = view.reader().read(position, high_watermark, STEP_BYTES_MAX)?;
+        let mut bytes = view.read(position, high_watermark, STEP_BYTES_MAX)?;
         let (mut to, mut leader_epoch) = (position, LeaderEpoch(0));
         while self.assembly.len() < records_max
             && let Some(batch) = RecordBatch::split_first(&mut bytes)?

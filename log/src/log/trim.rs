@@ -35,6 +35,7 @@ impl Log {
             }
             // In this order: who sees a segment missing sees why.
             self.shared.point.start_offset.store(to, Ordering::Release);
+            self.shared.tail.forget_below(to);
             removed = self.shared.remove_below(to);
         }
         Ok(TrimJob { shared: Arc::clone(&self.shared), removed, log_start_offset: self.log_start_offset() })

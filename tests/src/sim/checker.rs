@@ -126,6 +126,7 @@ pub fn read_batches(reader: &LogReader, end: i64) -> Result<Vec<RecordBatch>, Lo
     let mut offset = reader.start_offset();
     let mut batches = Vec::new();
     while offset < end {
+        // What lies on the disk, not what is in memory for readers.
         let mut bytes = reader.read(offset, end, 1 << 20)?;
         let before = offset;
         while let Some(batch) = RecordBatch::split_first(&mut bytes)? {

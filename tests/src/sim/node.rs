@@ -33,6 +33,8 @@ use std::sync::Arc;
 pub const LOGS: &str = "/data/logs";
 const METADATA: &str = "metadata";
 const EVENTS_MAX: usize = 65_536;
+/// What a node keeps in memory for readers: some reads find what they want there, others don't.
+const TAIL_BYTES_MAX: u64 = 32 << 10;
 
 /// The partitions that a broker leads, by id.
 pub type Handles = Arc<Mutex<BTreeMap<TopicPartition, Arc<PartitionHandle>>>>;
@@ -124,6 +126,7 @@ impl Node {
 impl Broker {
     fn start(number: usize, disk: &MemoryStorage, setting: &StartSetting) -> Result<Self, String> {
         let directory = DataDirectory::open(Arc::new(disk.clone()), Path::new(LOGS)).map_err(|e| e.to_string())?;
+        directory.tails().set_bytes_max(TAIL_BYTES_MAX);
         let (log, replayed) = SyncedMetadataLog::open(&directory, METADATA).map_err(|e| e.to_string())?;
         let metadata = Metadata::new(log, replayed.image);
         let broker = broker_id(number);

@@ -14,5 +14,6 @@ mod facts;
 mod limits;
 mod one_build;
 mod processors;
+mod readers;
 mod start_up;
 mod tidy;

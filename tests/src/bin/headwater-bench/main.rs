@@ -6,6 +6,7 @@
 //!               transform ── guest + framing ── wasm-host      beside: the same work in native code
 //!               word_count ─ the same, with state              beside: a hash map
 //!               compaction ─ a log, cleaned                   beside: a plain read and write
+//!               tail ─────── broker process ◀── client SDK     beside: the same without a reader of everything
 //!               memory ───── broker process ◀── client SDK     beside: the goal
 //!                  └──▶ report: name │ what │ baseline │ ratio │ goal │ met?
 //! ```
@@ -26,6 +27,7 @@ mod produce;
 mod quinn_stream;
 mod report;
 mod rounds;
+mod tail;
 mod texts;
 mod transform;
 mod word_count;
@@ -49,6 +51,7 @@ const BENCHMARKS: &[Benchmark] = &[
     ("flush", flush::run),
     ("produce", produce::run),
     ("compaction", compaction::run),
+    ("tail", tail::run),
     ("memory", memory::run),
 ];
 

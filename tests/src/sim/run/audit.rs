@@ -23,10 +23,15 @@ impl World {
         let changelogs: BTreeMap<_, _> = image.processors().map(|it| (it.changelog, Arc::clone(it))).collect();
         let (mut logs, mut commits) = (Logs::new(), BTreeMap::new());
         for (id, handle) in broker.handles.lock().iter() {
+            let reader = handle.view().reader();
             if self.decay[number].concerns(&id.to_string()) {
+                // It can't be read whole, but where it ends is known: what the power took is forgotten, as below.
+                if self.os_topics.contains(&id.topic) && self.dark[number].may_have_lost(*id) {
+                    self.acknowledged.may_lose(*id, reader.end_offset());
+                    self.offsets.may_lose(*id, reader.end_offset());
+                }
                 continue;
             }
-            let reader = handle.view().reader();
             let read = read_batches(reader, reader.end_offset());
             let batches = match read {
                 Ok(batches) => batches,

@@ -1,0 +1,136 @@
+//! A reader at the end of a partition, alone and beside one that reads a whole topic as fast as it can.
+//!
+//! ```text
+//!   producer ──1 record──▶ live ──▶ consumer at the end        the time from send to receipt
+//!                          history ──▶ consumer from the beginning, again and again
+//! ```
+
+use crate::Result;
+use crate::broker::{Broker, create_topic};
+use crate::options::Options;
+use crate::report::{Figure, Goal};
+use crate::rounds::interleave;
+use headwater_client::{Client, Consumer, ConsumerConfig, Producer, ProducerConfig, ProducerRecord, StartOffset};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Bytes of the topic that is read whole: more than are kept in memory for readers at the end.
+const HISTORY_BYTES: u64 = 400_000_000;
+const ROUNDS: usize = 5;
+/// Records whose way is timed, a sample.
+const RECORDS: usize = 1500;
+const VALUE: [u8; 1024] = [b'x'; 1024];
+const FILE_READS: &str = "headwater_log_reads_total{source=\"file\"}";
+const MEMORY_READS: &str = "headwater_log_reads_total{source=\"memory\"}";
+
+pub(crate) fn run(options: &Options) -> Result<Vec<Figure>> {
+    let scratch = options.scratch()?;
+    let broker = Broker::start(scratch.path())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let client = runtime.block_on(broker.connect())?;
+    let mut live = runtime.block_on(prepare(&client, options.pick(HISTORY_BYTES, 100_000_000)))?;
+    let records = options.pick(RECORDS, 50);
+
+    let history = History::default();
+    let before = (broker.counter(MEMORY_READS)?, broker.counter(FILE_READS)?);
+    runtime.block_on(live.p99(records))?;
+    let after = (broker.counter(MEMORY_READS)?, broker.counter(FILE_READS)?);
+    let (memory, file) = (after.0 - before.0, after.1 - before.1);
+
+    let live = std::cell::RefCell::new(live);
+    let samples = interleave(
+        options.pick(ROUNDS, 1),
+        [&mut || runtime.block_on(live.borrow_mut().p99(records)), &mut || {
+            let reading = runtime.block_on(broker.connect())?;
+            let (running, history) = (runtime.handle().clone(), history.clone());
+            history.stop.store(false, Ordering::Release);
+            let reader = running.spawn(history.clone().read_again_and_again(reading));
+            let p99 = runtime.block_on(live.borrow_mut().p99(records));
+            history.stop.store(true, Ordering::Release);
+            runtime.block_on(reader)??;
+            p99
+        }],
+    )?;
+    let read = history.bytes.load(Ordering::Acquire) as f64 / 1e6;
+    Ok(vec![
+        Figure {
+            name: "tail-p99".to_owned(),
+            what: format!("beside a reader of everything ({read:.0} MB) p99 {:.2} ms", samples.median(1) * 1e3),
+            baseline: format!("alone, p99 {:.2} ms", samples.median(0) * 1e3),
+            value: samples.median_of(|[alone, beside]| beside / alone),
+            unit: "",
+            goal: Goal::AtMost(3.0),
+        },
+        Figure {
+            name: "tail-file-reads".to_owned(),
+            what: format!("{file} reads of a file for {records} records at the end"),
+            baseline: format!("{memory} reads from memory"),
+            value: file as f64,
+            unit: " reads",
+            goal: Goal::AtMost(0.0),
+        },
+    ])
+}
+
+/// A consumer at the end of a partition, and who writes to it.
+struct Live {
+    producer: Producer,
+    consumer: Consumer,
+}
+
+async fn prepare(client: &Client, history_bytes: u64) -> Result<Live> {
+    // Not the disk is measured, but who waits for whom.
+    let settings = [("durability", "os")];
+    create_topic(client, "history", 1, &settings).await?;
+    create_topic(client, "live", 1, &settings).await?;
+    let producer = client.producer(ProducerConfig::default())?;
+    for _ in 0..history_bytes / VALUE.len() as u64 {
+        producer.send_ref("history", None, Some(&VALUE)).await?;
+    }
+    producer.flush().await?;
+    let mut consumer = client.consumer(ConsumerConfig::default())?;
+    consumer.assign("live", &[(0, StartOffset::End)]).await?;
+    let producer = client.producer(ProducerConfig { linger: Duration::ZERO, ..ProducerConfig::default() })?;
+    Ok(Live { producer, consumer })
+}
+
+impl Live {
+    /// The 99th percentile of seconds from sending a record to having it, one at a time.
+    async fn p99(&mut self, records: usize) -> Result<f64> {
+        let mut times = Vec::with_capacity(records);
+        for _ in 0..records {
+            let begun = Instant::now();
+            let delivery = self.producer.send(ProducerRecord::new("live", None, Some(&VALUE))).await?;
+            self.consumer.next().await?;
+            times.push(begun.elapsed().as_secs_f64());
+            delivery.await?;
+        }
+        times.sort_by(f64::total_cmp);
+        times.get(records * 99 / 100).copied().ok_or_else(|| "nothing was timed".into())
+    }
+}
+
+/// Who reads everything.
+#[derive(Clone, Default)]
+struct History {
+    stop: Arc<AtomicBool>,
+    bytes: Arc<AtomicU64>,
+}
+
+impl History {
+    async fn read_again_and_again(self, client: Client) -> Result<()> {
+        let mut consumer = client.consumer(ConsumerConfig::default())?;
+        while !self.stop.load(Ordering::Acquire) {
+            consumer.assign("history", &[(0, StartOffset::Beginning)]).await?;
+            loop {
+                let batch = consumer.next_batch().await?;
+                self.bytes.fetch_add((batch.record_count() * VALUE.len()) as u64, Ordering::AcqRel);
+                if self.stop.load(Ordering::Acquire) || batch.next_offset() >= batch.high_watermark() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
