@@ -81,6 +81,8 @@ pub struct LogsConfig {
     pub writer_threads: usize,
     /// Threads that sync.
     pub flush_threads: usize,
+    /// Files of partitions that are open at a time.
+    pub open_files_max: usize,
     /// Bytes of the newest batches of all partitions that are kept in memory for readers.
     pub tail_bytes_max: u64,
     /// Seconds between two looks at what retention has to delete.
@@ -186,6 +188,7 @@ impl Default for LogsConfig {
         Self {
             writer_threads: 2,
             flush_threads: 16,
+            open_files_max: headwater_log::limits::OPEN_FILES_MAX_DEFAULT,
             tail_bytes_max: 64 << 20,
             retention_check_seconds: 300,
             scrub_seconds: 604_800,
@@ -341,6 +344,7 @@ impl BrokerConfig {
             ("topics.partitions_max", u64::from(self.topics.partitions_max), 1, 1_000_000),
             ("log.writer_threads", self.log.writer_threads as u64, 1, 64),
             ("log.flush_threads", self.log.flush_threads as u64, 1, headwater_log::limits::FLUSH_THREADS_MAX as u64),
+            ("log.open_files_max", self.log.open_files_max as u64, 64, 1 << 24),
             ("log.tail_bytes_max", self.log.tail_bytes_max, 0, 1 << 40),
             ("log.retention_check_seconds", self.log.retention_check_seconds, 1, 86_400),
             ("log.scrub_seconds", self.log.scrub_seconds, 1, 31_536_000),

@@ -25,6 +25,8 @@ pub(crate) const REQUEST_ERRORS: &str = "headwater_request_errors_total";
 pub(crate) const CONNECTIONS: &str = "headwater_connections";
 /// Partitions that this broker leads.
 pub(crate) const PARTITIONS: &str = "headwater_partitions";
+/// Files of partitions that are open.
+pub(crate) const LOG_OPEN_FILES: &str = "headwater_log_open_files";
 /// Files that the system lets this process hold open.
 pub(crate) const OPEN_FILES_MAX: &str = "headwater_open_files_max";
 /// Bytes cut off a log's end into lost+found after an unclean stop.
@@ -70,6 +72,7 @@ const TABLE: &[(&str, Kind, &str)] = &[
     (REQUEST_ERRORS, Kind::Counter, "Requests answered with an error, by api and code"),
     (CONNECTIONS, Kind::Gauge, "Open client connections"),
     (PARTITIONS, Kind::Gauge, "Partitions that this broker leads"),
+    (LOG_OPEN_FILES, Kind::Gauge, "Files of partitions that are open"),
     (OPEN_FILES_MAX, Kind::Gauge, "Files that the system lets this process hold open"),
     (RECOVERED_BATCHES, Kind::Counter, "Batches that were read again when partitions were opened"),
     (SCRUBBED_BYTES, Kind::Counter, "Bytes that the scrubber has checked"),

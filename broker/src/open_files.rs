@@ -1,8 +1,8 @@
 //! How many files the operating system lets this process hold open.
 //!
-//! Every segment is an open file, and shells and service managers start processes with a soft limit of 1024: without
-//! more, a broker would refuse partitions long before `topics.partitions_max`. The soft limit exists for programs that
-//! call `select`, which this one does not, so it goes up to the hard one.
+//! The logs hold at most `log.open_files_max` files open, and shells and service managers start processes with a soft
+//! limit of 1024. The soft limit exists for programs that call `select`, which this one does not, so it goes up to the
+//! hard one; if that is still too low, the logs get less.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fmt;
@@ -26,37 +26,45 @@ fn plan(found: Rlimit) -> Plan {
     Plan { raise: (found != raised).then_some(raised), limit: found.maximum }
 }
 
-/// Fewer files than the configured partitions need.
+/// Fewer files than the logs may hold open by the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Shortage {
     limit: u64,
     wanted: u64,
-    partitions_max: u32,
+    open_files_max: usize,
 }
 
 impl Shortage {
-    /// `None` if `limit` lets `partitions_max` partitions have one segment each, and the broker what it needs besides.
-    fn of(limit: Option<u64>, partitions_max: u32) -> Option<Self> {
+    /// `None` if `limit` lets the logs hold `open_files_max` files open, and the broker what it needs besides.
+    fn of(limit: Option<u64>, open_files_max: usize) -> Option<Self> {
         let limit = limit?;
-        let wanted = u64::from(partitions_max) + OTHER_FILES_MAX;
-        (limit < wanted).then_some(Self { limit, wanted, partitions_max })
+        let wanted = open_files_max as u64 + OTHER_FILES_MAX;
+        (limit < wanted).then_some(Self { limit, wanted, open_files_max })
+    }
+
+    /// How many files the logs get: what is left, but a few in any case.
+    fn left(self) -> usize {
+        let left = self.limit.saturating_sub(OTHER_FILES_MAX).max(self.limit / 4);
+        usize::try_from(left).unwrap_or(self.open_files_max)
     }
 }
 
 impl fmt::Display for Shortage {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { limit, wanted, partitions_max } = self;
+        let Self { limit, wanted, open_files_max } = self;
         write!(
             to,
-            "the system lets this broker open {limit} files; topics.partitions_max = {partitions_max} needs {wanted}, \
-             and one more for each further segment: raise the hard limit (systemd: LimitNOFILE={wanted}; docker: \
-             --ulimit nofile={wanted}; a shell of root: ulimit -n {wanted}) or lower topics.partitions_max"
+            "the system lets this broker open {limit} files; log.open_files_max = {open_files_max} needs {wanted}: the \
+             logs make do with {}; raise the hard limit (systemd: LimitNOFILE={wanted}; docker: --ulimit \
+             nofile={wanted}; a shell of root: ulimit -n {wanted}) or lower log.open_files_max",
+            self.left()
         )
     }
 }
 
-/// Raises this process's limit as far as it may, and warns with the remedy when `partitions_max` partitions need more.
-pub(crate) fn raise_limit(partitions_max: u32) {
+/// Raises this process's limit as far as it may, and warns with the remedy when the logs' `open_files_max` files need
+/// more. How many they get.
+pub(crate) fn raise_limit(open_files_max: usize) -> usize {
     let found = getrlimit(Resource::Nofile);
     let Plan { raise, mut limit } = plan(found);
     if let Some(raised) = raise
@@ -65,7 +73,8 @@ pub(crate) fn raise_limit(partitions_max: u32) {
         tracing::warn!(%error, "the soft limit of open files could not be raised to the hard one");
         limit = found.current;
     }
-    match Shortage::of(limit, partitions_max) {
+    let shortage = Shortage::of(limit, open_files_max);
+    match shortage {
         Some(shortage) => tracing::warn!("{shortage}"),
         None => tracing::debug!(limit, "open files"),
     }
@@ -73,6 +82,7 @@ pub(crate) fn raise_limit(partitions_max: u32) {
         // A gauge is a float; no system counts files beyond 2^53.
         metrics::gauge!(crate::metrics::OPEN_FILES_MAX).set(limit as f64);
     }
+    shortage.map_or(open_files_max, Shortage::left)
 }
 
 #[cfg(test)]
@@ -93,11 +103,13 @@ mod tests {
 
     #[test]
     fn a_limit_is_too_low_by_one_file() {
-        assert_eq!(Shortage::of(Some(10_512), 10_000), None);
-        assert_eq!(Shortage::of(None, u32::MAX), None);
-        let text = Shortage::of(Some(10_511), 10_000).map(|shortage| shortage.to_string()).unwrap_or_default();
-        for part in ["open 10511 files", "topics.partitions_max = 10000", "LimitNOFILE=10512", "ulimit -n 10512"] {
+        assert_eq!(Shortage::of(Some(4608), 4096), None);
+        assert_eq!(Shortage::of(None, usize::MAX), None);
+        let shortage = Shortage::of(Some(4607), 4096).unwrap();
+        let text = shortage.to_string();
+        for part in ["open 4607 files", "log.open_files_max = 4096", "LimitNOFILE=4608", "make do with 4095"] {
             assert!(text.contains(part), "{part:?} is missing: {text}");
         }
+        assert_eq!(Shortage::of(Some(256), 4096).map(Shortage::left), Some(64), "a few in any case");
     }
 }

@@ -163,7 +163,14 @@ impl Partitions {
             let (led, failed) = (self.led.read(), self.failed.read());
             wanted.into_iter().filter(|open| !led.contains_key(&open.id) && !failed.contains_key(&open.id)).collect()
         };
+        let opened = missing.len();
         self.open_all(missing);
+        // One sync for the names of all directories that were made, before anybody is told.
+        if opened > 0
+            && let Err(error) = self.place.directory.sync_names()
+        {
+            tracing::error!(%error, "the names of new partitions could not be synced");
+        }
         metrics::gauge!(names::PARTITIONS).set(self.led.read().len() as f64);
     }
 

@@ -117,9 +117,10 @@ pub async fn start(config: BrokerConfig, compiler: CompilerCommand) -> Result<Ru
     let address = endpoint.local_address().map_err(StartError::Thread)?;
     // Before anything runs that would have to be stopped again.
     let admin = bind_admin(&config).await?;
-    open_files::raise_limit(config.topics.partitions_max);
+    let open_files_max = open_files::raise_limit(config.log.open_files_max);
     let opened = tokio::task::spawn_blocking({
-        let config = config.clone();
+        let mut config = config.clone();
+        config.log.open_files_max = open_files_max;
         move || Opened::open(&config, address, compiler)
     });
     let opened = match opened.await {
@@ -278,6 +279,7 @@ async fn write_recovery_points(directory: DataDirectory, mut stopped: watch::Rec
         }
         // A gauge is a float; no budget goes beyond 2^53.
         metrics::gauge!(crate::metrics::TAIL_BYTES).set(directory.tails().bytes() as f64);
+        metrics::gauge!(crate::metrics::LOG_OPEN_FILES).set(directory.open_files().open_files() as f64);
         let directory = directory.clone();
         let written = tokio::task::spawn_blocking(move || directory.checkpoint()).await;
         if let Ok(Err(error)) = written {
@@ -304,6 +306,7 @@ impl Opened {
         let found = identity::read(storage.as_ref(), &config.data_dir, broker)?;
         let directory = DataDirectory::open(Arc::clone(&storage), &config.data_dir.join("logs"))?;
         directory.tails().set_bytes_max(config.log.tail_bytes_max);
+        directory.open_files().set_open_files_max(config.log.open_files_max);
         let (log, replayed) = SyncedMetadataLog::open(&directory, METADATA_PARTITION)?;
         let metadata = Arc::new(Metadata::new(log, replayed.image));
         let identity = identify(config, storage.as_ref(), &directory, &metadata, found)?;

@@ -7,6 +7,7 @@ use crate::format::names;
 use crate::format::points::{self, RecoveryPoint};
 use crate::health::DirectoryHealth;
 use crate::limits;
+use crate::storage::limited::LimitedStorage;
 use crate::storage::{self, Entry, EntryKind, Operation, Storage, StorageError, StorageLock};
 use crate::tail::Tails;
 use headwater_mutants::{Mutant, lacks};
@@ -25,6 +26,8 @@ pub struct DataDirectory {
 #[derive(Debug)]
 struct Inner {
     storage: Arc<dyn Storage>,
+    /// The same.
+    files: Arc<LimitedStorage>,
     path: PathBuf,
     health: Arc<DirectoryHealth>,
     _lock: Box<dyn StorageLock>,
@@ -105,6 +108,8 @@ impl DataDirectory {
     /// [`LogError::Locked`] when another process has it; [`LogError::Checkpoint`] when it was written by a newer
     /// version; else [`LogError::Storage`].
     pub fn open(storage: Arc<dyn Storage>, path: &Path) -> Result<Self, LogError> {
+        let files = Arc::new(LimitedStorage::new(storage));
+        let storage: Arc<dyn Storage> = Arc::clone(&files) as _;
         storage::make_directory(storage.as_ref(), path).map_err(LogError::of_storage)?;
         let lock = storage.lock(&path.join(names::LOCK)).map_err(|error| match error.source.kind() {
             std::io::ErrorKind::WouldBlock => LogError::Locked(path.to_path_buf()),
@@ -127,6 +132,7 @@ impl DataDirectory {
             synced_bytes: AtomicU64::new(0),
             written: Mutex::new(written),
             storage,
+            files,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -144,6 +150,11 @@ impl DataDirectory {
     /// Whether it may be written to.
     pub fn health(&self) -> &Arc<DirectoryHealth> {
         &self.inner.health
+    }
+
+    /// How many of its files are open, and may be.
+    pub fn open_files(&self) -> &LimitedStorage {
+        &self.inner.files
     }
 
     /// What is kept of its logs in memory for readers at their ends: nothing, unless somebody gives it room.
@@ -288,7 +299,10 @@ impl DataDirectory {
     }
 
     /// Makes all names noted so far survive a power cut. One sync serves all who wait for it.
-    pub(crate) fn sync_names(&self) -> Result<(), LogError> {
+    ///
+    /// # Errors
+    /// [`LogError::DirectoryFailed`] (LOG-7).
+    pub fn sync_names(&self) -> Result<(), LogError> {
         let wanted = self.inner.names.made.load(Ordering::Acquire);
         let mut synced = self.inner.names.synced.lock();
         // Whoever held the lock before may have failed: its error is reported once only.

@@ -32,6 +32,10 @@ pub const INDEX_ENTRIES_MAX: usize = 1 << 20;
 pub const LOADED_INDEXES_MAX: usize = 4;
 /// The most leader epochs that a log remembers; the oldest are forgotten first.
 pub const LEADER_EPOCHS_MAX: usize = 65_536;
+/// How many files of a data directory are open at a time where nobody says otherwise, but for those that have to be.
+pub const OPEN_FILES_MAX_DEFAULT: usize = 4096;
+/// So many open files are looked at, at most, to close one.
+pub const OPEN_FILES_SCANNED_MAX: usize = 64;
 /// The most partitions that one data directory holds.
 pub const PARTITIONS_MAX: usize = 200_000;
 /// The longest name of a partition's directory, leaving room for suffixes within a file name's 255 bytes.

@@ -48,6 +48,8 @@ pub struct Log {
     /// Counts changes of `epochs`, and which of them is in the file.
     epochs_version: u64,
     epochs_synced: u64,
+    /// The version that has to be in the file: what came later is a reign without a record so far.
+    epochs_needed: u64,
     /// Counts names made in the partition's directory, and how many of them are synced.
     names_made: u64,
     names_synced: u64,
@@ -112,6 +114,7 @@ impl Log {
                 self.epochs_version += 1;
             }
         }
+        self.epochs_needed = self.epochs_version;
         self.shared.set_end_offset(last.next_offset());
         if lacks(Mutant::PointAheadOfSync) {
             self.shared.point.next_offset.store(last.next_offset(), Ordering::Release);
@@ -208,7 +211,7 @@ impl Log {
     }
 
     /// Begins a leader's reign at the log's end, even if nothing is appended in it (TRN-2). Durable with the next
-    /// flush.
+    /// flush; [`Log::close`] has none for it alone.
     ///
     /// # Errors
     /// [`LogError::EpochFellBack`] when a newer epoch is known.
@@ -248,6 +251,13 @@ impl Log {
             return None;
         }
         Some(FlushJob { shared: Arc::clone(&self.shared), plan })
+    }
+
+    fn is_clean_but_for_epochs(&self) -> bool {
+        let is_synced = self.shared.segments().iter().all(|segment| segment.is_synced());
+        // The directory's own name is synced by whoever makes it, for many at a time.
+        let is_named = self.names_made <= self.names_synced;
+        is_synced && is_named && self.keeping.pending().is_none() && self.durable_offset == self.log_end_offset()
     }
 
     /// Takes the result of a job of this log: the proof of what is durable now.
@@ -360,6 +370,11 @@ impl Log {
     /// # Errors
     /// As [`Log::complete_flush`]; the partition is let go of all the same.
     pub fn close(mut self) -> Result<Durable, LogError> {
+        if self.epochs_synced >= self.epochs_needed && self.is_clean_but_for_epochs() {
+            // A reign that leaves no record may leave no trace: all that anybody asks of it is where the one before it
+            // ended, and that is where the log ends. Ten thousand files to be synced at a stop would be for nothing.
+            self.epochs_synced = self.epochs_version;
+        }
         let durable = self.flush()?;
         if let Some(active) = &self.active {
             active.save_index(self.shared.directory.storage().as_ref());

@@ -4,10 +4,12 @@
 //! because the operating system has it. **A machine dies** (power cut, kernel panic): only what was synced is certain
 //! to be there; of the rest any part may be there, in any order, unless a method says otherwise.
 //!
-//! [`file::FileStorage`] is the real one, [`memory::MemoryStorage`] simulates both crashes for tests. Both pass
+//! [`file::FileStorage`] is the real one, [`memory::MemoryStorage`] simulates both crashes for tests,
+//! [`limited::LimitedStorage`] holds only so many files of another one open. All pass
 //! [`conformance`](crate::conformance).
 
 pub mod file;
+pub mod limited;
 pub mod memory;
 
 use bytes::Bytes;

@@ -1,8 +1,11 @@
 use super::*;
 use crate::storage::Open;
 use crate::storage::memory::{Fault, FaultKind, MemoryStorage, Survivors};
-use crate::testing::{CONFIG, DATA, NAME, directory, directory_on, fill, open, path_of, read_all, reopen};
+use crate::testing::{
+    CONFIG, DATA, NAME, batch, batch_of, directory, directory_on, fill, open, path_of, read_all, reopen,
+};
 use crate::{Log, LogError};
+use headwater_protocol::ids::LeaderEpoch;
 
 fn points(storage: &MemoryStorage) -> BTreeMap<String, RecoveryPoint> {
     let bytes = storage.contents(&Path::new(DATA).join(names::RECOVERY_POINTS));
@@ -234,11 +237,50 @@ fn one_sync_serves_all_names_made_before_it() {
     let mut logs: Vec<Log> =
         (0..5).map(|number| Log::open(&directory, &format!("p-{number}"), CONFIG, &mut |_| {}).unwrap().0).collect();
     let before = storage.syncs();
+    directory.sync_names().unwrap();
+    assert_eq!(storage.syncs() - before, 1, "all that is there of them");
     for log in &mut logs {
         log.flush().unwrap();
     }
-    // Each partition's own directory, and the data directory once.
-    assert_eq!(storage.syncs() - before, 5 + 1);
+    assert_eq!(storage.syncs() - before, 1, "they hold nothing");
+    for log in &mut logs {
+        log.append(batch(0)).unwrap();
+        log.flush().unwrap();
+    }
+    // Of each the segment, its epochs, its own directory.
+    assert_eq!(storage.syncs() - before, 1 + 5 * 3);
+    drop(logs);
+    storage.power_cut(Survivors::None);
+    let directory = self::directory(&storage);
+    assert_eq!(directory.partitions().unwrap().len(), 5);
+}
+
+// What a stop has to write does not grow with partitions that nobody wrote to.
+#[test]
+fn a_reign_without_a_record_is_not_synced_at_a_stop() {
+    let storage = MemoryStorage::new();
+    let data = directory(&storage);
+    let (mut log, _) = open(&data);
+    log.begin_epoch(LeaderEpoch(1)).unwrap();
+    data.sync_names().unwrap();
+    let before = storage.syncs();
+    log.close().unwrap();
+    assert_eq!(storage.syncs(), before, "a new one");
+    let (mut log, _) = open(&data);
+    log.begin_epoch(LeaderEpoch(2)).unwrap();
+    log.append(batch_of(0, 2, &[1], 1)).unwrap();
+    log.close().unwrap();
+    data.close_in_order().unwrap();
+    drop(data);
+    let (data, mut log, ..) = reopen(&storage);
+    log.begin_epoch(LeaderEpoch(3)).unwrap();
+    let before = storage.syncs();
+    log.close().unwrap();
+    assert_eq!(storage.syncs(), before, "an old one");
+    // Whoever asks where an epoch ended hears the same.
+    let (log, _) = open(&data);
+    assert_eq!(log.epochs().newest(), Some(2));
+    assert_eq!(log.epochs().end_offset_of(2, log.log_end_offset()), Some((2, 1)));
 }
 
 #[test]

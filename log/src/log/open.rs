@@ -141,6 +141,7 @@ impl Log {
         shared.take_over_quarantine(known_bad)?;
         // Unless all was synced, the names may not have been either.
         let is_unsynced = is_new || point.next_offset < end_offset || report.lost_tail.is_some();
+        let epochs_needed = u64::from(had_epochs.as_ref() != Some(&epochs) && !epochs.entries().is_empty());
         let log = Self {
             _mark: OpenMark(Arc::clone(&shared)),
             shared,
@@ -148,10 +149,12 @@ impl Log {
             config,
             active,
             first_timestamp: scanned.first_timestamp,
-            epochs_version: u64::from(had_epochs.as_ref() != Some(&epochs) && !epochs.entries().is_empty()),
+            epochs_version: epochs_needed,
             epochs_synced: 0,
+            epochs_needed,
             epochs,
-            names_made: u64::from(is_unsynced),
+            // A directory that was just made has no names in it.
+            names_made: u64::from(is_unsynced && !is_new),
             names_synced: 0,
             is_new: is_unsynced,
             durable_offset: point.next_offset,

@@ -35,6 +35,8 @@ const METADATA: &str = "metadata";
 const EVENTS_MAX: usize = 65_536;
 /// What a node keeps in memory for readers: some reads find what they want there, others don't.
 const TAIL_BYTES_MAX: u64 = 32 << 10;
+/// Files that a node's logs hold open: fewer than there are, so that some are closed and opened again.
+const OPEN_FILES_MAX: usize = 4;
 
 /// The partitions that a broker leads, by id.
 pub type Handles = Arc<Mutex<BTreeMap<TopicPartition, Arc<PartitionHandle>>>>;
@@ -127,6 +129,7 @@ impl Broker {
     fn start(number: usize, disk: &MemoryStorage, setting: &StartSetting) -> Result<Self, String> {
         let directory = DataDirectory::open(Arc::new(disk.clone()), Path::new(LOGS)).map_err(|e| e.to_string())?;
         directory.tails().set_bytes_max(TAIL_BYTES_MAX);
+        directory.open_files().set_open_files_max(OPEN_FILES_MAX);
         let (log, replayed) = SyncedMetadataLog::open(&directory, METADATA).map_err(|e| e.to_string())?;
         let metadata = Metadata::new(log, replayed.image);
         let broker = broker_id(number);

@@ -7,7 +7,7 @@ pub mod producer;
 use super::network::StreamId;
 use super::node::{Request, Response};
 use super::rng::Rng;
-use headwater_protocol::ids::{TopicId, TopicPartition};
+use headwater_protocol::ids::TopicPartition;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ pub enum Fact {
     /// It failed; it may be there all the same.
     Failed { number: u64 },
     /// The broker took its batch for one out of turn, for good.
-    OutOfTurn { number: u64, topic: TopicId },
+    OutOfTurn { number: u64, id: TopicPartition },
     /// Batches were received in answer to a fetch.
     Received { id: TopicPartition, offset: i64, batches: bytes::Bytes, high_watermark: i64 },
     /// The next fetch of this partition begins somewhere else.

@@ -44,6 +44,14 @@ impl ChildProcess {
         Ok((process, line.trim_end().to_owned()))
     }
 
+    /// SIGTERM, and waits for the end.
+    fn stop(mut self) -> Result<()> {
+        let process = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(process, rustix::process::Signal::TERM)?;
+        let status = self.child.wait()?;
+        if status.success() { Ok(()) } else { Err(format!("an orderly stop ended with {status}").into()) }
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -77,6 +85,11 @@ impl Broker {
 
     pub(crate) fn process_id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub(crate) fn stop(self) -> Result<()> {
+        self.process.stop()
     }
 
     pub(crate) async fn connect(&self) -> Result<Client> {

@@ -7,6 +7,7 @@
 //!               word_count ─ the same, with state              beside: a hash map
 //!               compaction ─ a log, cleaned                   beside: a plain read and write
 //!               tail ─────── broker process ◀── client SDK     beside: the same without a reader of everything
+//!               partitions ─ broker process ◀── client SDK     beside: the same with ten partitions
 //!               memory ───── broker process ◀── client SDK     beside: the goal
 //!                  └──▶ report: name │ what │ baseline │ ratio │ goal │ met?
 //! ```
@@ -23,6 +24,7 @@ mod framing;
 mod guest;
 mod memory;
 mod options;
+mod partitions;
 mod produce;
 mod quinn_stream;
 mod report;
@@ -52,6 +54,7 @@ const BENCHMARKS: &[Benchmark] = &[
     ("produce", produce::run),
     ("compaction", compaction::run),
     ("tail", tail::run),
+    ("partitions", partitions::run),
     ("memory", memory::run),
 ];
 

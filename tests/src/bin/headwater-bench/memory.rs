@@ -154,7 +154,8 @@ impl Watch {
     }
 }
 
-fn rss_anon_kib(process: u32) -> std::result::Result<u64, String> {
+/// Anonymous memory of a process.
+pub(crate) fn rss_anon_kib(process: u32) -> std::result::Result<u64, String> {
     let path = format!("/proc/{process}/status");
     let status = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}: the broker ended"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB"));

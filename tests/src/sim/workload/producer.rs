@@ -174,7 +174,7 @@ impl ProducerClient {
                     Fact::Acknowledged { number, id, offset }
                 }
                 (Err(ClientError::Api(error)), Some(topic)) if error.code == ErrorCode::OutOfOrderSequenceNumber => {
-                    Fact::OutOfTurn { number, topic }
+                    Fact::OutOfTurn { number, id: TopicPartition { topic, partition: outcome.partition } }
                 }
                 _ => Fact::Failed { number },
             });
