@@ -50,10 +50,7 @@ enum Task {
         filter: Option<String>,
     },
     /// Print ratios against named baselines measured in the same run
-    Bench {
-        /// Only benchmarks whose names contain this
-        filter: Option<String>,
-    },
+    Bench(bench::Arguments),
     /// Run the simulator: `cargo xtask sim --seeds 100`; see docs/simulation.md
     #[command(disable_help_flag = true)]
     Sim {
@@ -99,7 +96,7 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
-        Task::Bench { filter } => bench::run_all(setup, filter.as_deref()),
+        Task::Bench(arguments) => bench::run_all(setup, &arguments),
         Task::CrashPoints { full } => crash_points::run_all(full),
         Task::Fuzz { target, seconds } => fuzz::run_all(target.as_deref(), seconds),
         Task::Modules => modules::build_all(setup).map(|directory| println!("{}", directory.display())),

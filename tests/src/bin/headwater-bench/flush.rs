@@ -11,6 +11,7 @@ use headwater_log::storage::file::FileStorage;
 use headwater_log::{DataDirectory, FLUSH_THREADS_DEFAULT, FlushPool, FlushResult, Log, LogConfig};
 use headwater_protocol::batch::stamp;
 use headwater_protocol::ids::LeaderEpoch;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -19,7 +20,11 @@ use std::time::{Duration, Instant};
 /// Bytes that each partition has to flush in a round.
 const DIRTY_BYTES: usize = 4096;
 /// Dirty partitions, and rounds of a real run.
-const CASES: [(usize, usize); 3] = [(1, 31), (100, 9), (1000, 5)];
+const CASES: [(usize, usize); 4] = [(1, 31), (100, 9), (1000, 5), (10_000, 3)];
+/// Files that the baseline has open at the same time; of each it takes the same time.
+const PLAIN_FILES_MAX: usize = 4000;
+/// Of the directory, pools, and whatever else has files open.
+const OTHER_FILES_MAX: u64 = 200;
 
 pub(crate) fn run(options: &Options) -> Result<Vec<Figure>> {
     let cases = CASES.iter().take(options.pick(CASES.len(), 2));
@@ -28,12 +33,14 @@ pub(crate) fn run(options: &Options) -> Result<Vec<Figure>> {
 
 fn measure(options: &Options, partitions: usize, rounds: usize) -> Result<Figure> {
     let scratch = options.scratch()?;
+    let plain = partitions.min(PLAIN_FILES_MAX);
+    allow_files((partitions + plain) as u64 + OTHER_FILES_MAX)?;
     let batch = encode([(None, &[b'x'; DIRTY_BYTES][..])])?;
     let mut logs = Logs::open(&scratch.path().join("logs"), partitions)?;
-    let mut files = PlainFiles::create(&scratch.path().join("files"), partitions)?;
-    let each = |taken: Duration| taken.as_secs_f64() * 1e6 / partitions as f64;
-    let mut round = || logs.append_and_flush(&batch).map(each);
-    let mut one_by_one = || files.append_and_sync(&batch).map(each);
+    let mut files = PlainFiles::create(&scratch.path().join("files"), plain)?;
+    let each = |taken: Duration, count: usize| taken.as_secs_f64() * 1e6 / count as f64;
+    let mut round = || logs.append_and_flush(&batch).map(|taken| each(taken, partitions));
+    let mut one_by_one = || files.append_and_sync(&batch).map(|taken| each(taken, plain));
     let samples = interleave(rounds, [&mut round, &mut one_by_one])?;
     Ok(Figure {
         name: format!("flush-{partitions}"),
@@ -43,6 +50,22 @@ fn measure(options: &Options, partitions: usize, rounds: usize) -> Result<Figure
         unit: "",
         goal: Goal::None,
     })
+}
+
+/// Raises the limit of open files, as a broker does.
+fn allow_files(count: u64) -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= count) {
+        return Ok(());
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
+    match limit.maximum {
+        Some(maximum) if maximum < count => {
+            Err(format!("{count} open files are needed, {maximum} are allowed: raise the hard limit (ulimit -Hn)")
+                .into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Logs of one data directory, and the pool that flushes them.

@@ -8,6 +8,7 @@
 //!               compaction ─ a log, cleaned                   beside: a plain read and write
 //!               tail ─────── broker process ◀── client SDK     beside: the same without a reader of everything
 //!               partitions ─ broker process ◀── client SDK     beside: the same with ten partitions
+//!               log ──────── DataDirectory, Log, readers       beside: plain writes and reads
 //!               memory ───── broker process ◀── client SDK     beside: the goal
 //!                  └──▶ report: name │ what │ baseline │ ratio │ goal │ met?
 //! ```
@@ -22,6 +23,7 @@ mod disk;
 mod flush;
 mod framing;
 mod guest;
+mod log;
 mod memory;
 mod options;
 mod partitions;
@@ -51,6 +53,7 @@ const BENCHMARKS: &[Benchmark] = &[
     ("transform", transform::run),
     ("word-count", word_count::run),
     ("flush", flush::run),
+    ("log", log::run),
     ("produce", produce::run),
     ("compaction", compaction::run),
     ("tail", tail::run),

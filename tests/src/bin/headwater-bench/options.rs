@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 pub(crate) const USAGE: &str = "\
-Usage: headwater-bench [--quick] [--format text|json] [--stream-mb N] [--data DIR] [BENCH]
+Usage: headwater-bench [--quick] [--format text|json] [--stream-mb N] [--data DIR] [--full] [--plot FILE] [BENCH]
   --quick        small sizes and few rounds: shows that everything runs, its figures mean little
+  --full         the log benchmark's log grows to 10 GiB, not 1
+  --plot FILE    where the log benchmark draws what it found, as SVG
   --stream-mb N  megabytes of text that the memory benchmark streams
   --data DIR     directory for scratch data, on the disk to be measured; else beside the components
 HEADWATER_COMPONENTS names the directory of the built components (cargo xtask bench sets it).";
@@ -20,6 +22,10 @@ pub(crate) struct Options {
     pub(crate) json: bool,
     /// Only benchmarks whose names contain this.
     pub(crate) filter: Option<String>,
+    /// Large, where that takes long.
+    pub(crate) full: bool,
+    /// Where to draw.
+    pub(crate) plot: Option<PathBuf>,
     /// Megabytes of text for the memory benchmark.
     stream_mb: Option<u64>,
     data: Option<PathBuf>,
@@ -36,6 +42,8 @@ impl Options {
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| Usage(format!("{word} needs a value")));
             match word.as_str() {
+                "--full" => options.full = true,
+                "--plot" => options.plot = Some(value()?.into()),
                 "--quick" => options.quick = true,
                 "--format" => {
                     options.json = match value()?.as_str() {
@@ -60,6 +68,7 @@ impl Options {
         Ok(options)
     }
 
+    /// Whether a benchmark of this name is wanted.
     pub(crate) fn chooses(&self, name: &str) -> bool {
         self.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()))
     }
@@ -105,6 +114,8 @@ mod tests {
         assert_eq!(options.stream_bytes(), 7_000_000);
         assert_eq!(parse(&["--quick"]).unwrap().stream_bytes(), 50_000_000);
         assert!(parse(&[]).unwrap().chooses("flush"));
+        let options = parse(&["log", "--full", "--plot", "a.svg"]).unwrap();
+        assert_eq!((options.full, options.plot), (true, Some("a.svg".into())));
         for (words, culprit) in [
             (&["--fast"][..], "--fast"),
             (&["a", "b"], "\"b\""),
