@@ -9,10 +9,10 @@
 //!                             then the first dirty offset is `end`
 //! ```
 //!
-//! A [`RecordClassifier`] says which key a record has; nothing here knows what a topic means. [`plan`] decides what
-//! is due, [`fate`] what becomes of a batch, both pure; [`LogCleaner::clean`] acts, on a thread of its own. What is
+//! A [`RecordClassifier`] says which key a record has; nothing here knows what a topic means. `plan` decides what
+//! is due, `fate` what becomes of a batch, both pure; [`LogCleaner::clean`] acts, on a thread of its own. What is
 //! left of segments is written beside them and put in their place so that a crash leaves the old ones or the new one
-//! (LOG-5, CMP-7: [`swap`]). Readers that are in an old file finish there.
+//! (LOG-5, CMP-7: `swap`). Readers that are in an old file finish there.
 
 mod checkpoint;
 mod classifier;

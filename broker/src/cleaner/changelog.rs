@@ -50,7 +50,7 @@ pub enum ChangelogError {
 /// What is cleanable was asked for when the newest commit was written, and is known to be durable: so is its floor.
 ///
 /// # Errors
-/// [`ChangelogError`].
+/// `ChangelogError`.
 pub fn first_uncleanable(reader: &LogReader, cleanable: &Cleanable) -> Result<Option<i64>, ChangelogError> {
     let Some(newest) = cleanable.headers_kept.last().copied() else { return Ok(None) };
     let mut bytes = reader.read(newest, cleanable.upto, 1)?;

@@ -46,7 +46,7 @@ pub fn policy_of(settings: &TopicSettings) -> CleaningPolicy {
 /// Cleans what `cleanable` allows. Blocks.
 ///
 /// # Errors
-/// [`PartitionCleanError`]; what has been put in place stays.
+/// `PartitionCleanError`; what has been put in place stays.
 pub fn clean(
     handle: &PartitionHandle,
     cleanable: &Cleanable,
