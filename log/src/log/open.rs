@@ -99,9 +99,8 @@ impl Log {
         let registration = directory.register(name)?;
         let path = directory.path().join(name);
         let storage = directory.storage().as_ref();
-        swap::finish(directory, &path)?;
-        let files = match Files::list(storage, &path)? {
-            Some(files) => Some(files),
+        let files = match swap::finish(directory, &path)? {
+            Some(entries) => Some(Files::of(&path, entries)),
             None if registration.point.load().next_offset > 0 => return Err(vanished(&path)),
             None => None,
         };
@@ -116,7 +115,11 @@ impl Log {
         let read = Reading { storage, path: &path, files: &files, config, point };
         let Read { scanned, plan, epochs, had_epochs, restored } =
             read.run(registration.point.take_closed_in_order(), derived)?;
-        let known_bad = checkpoint_file::read(storage, &path.join(names::QUARANTINE), quarantine::decode)?;
+        let quarantine = path.join(names::QUARANTINE);
+        let known_bad = match files.has_quarantine {
+            true => checkpoint_file::read(storage, &quarantine, quarantine::decode)?,
+            false => None,
+        };
         let lost_tail = match plan.cut {
             Some(cut) => Some(Cutting { directory, name, path: &path }.act(cut, plan.end_offset, &scanned.segments)?),
             None => None,

@@ -1,8 +1,7 @@
 //! What lies in a partition's directory.
 
-use crate::error::LogError;
 use crate::format::names::FileName;
-use crate::storage::{EntryKind, Storage};
+use crate::storage::{Entry, EntryKind};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -17,16 +16,13 @@ pub(super) struct Files {
     pub(super) snapshots: Vec<i64>,
     pub(super) temporary: Vec<PathBuf>,
     pub(super) foreign: Vec<String>,
+    /// Ranges of it are in quarantine, or were.
+    pub(super) has_quarantine: bool,
 }
 
 impl Files {
-    /// What is there, or `None` without the directory.
-    pub(super) fn list(storage: &dyn Storage, path: &Path) -> Result<Option<Self>, LogError> {
-        let entries = match storage.list(path) {
-            Ok(entries) => entries,
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(error) => return Err(LogError::of_storage(error)),
-        };
+    /// What these names in a partition's directory are.
+    pub(super) fn of(path: &Path, entries: Vec<Entry>) -> Self {
         let mut files = Self::default();
         for entry in entries {
             let path = path.join(&entry.name);
@@ -39,11 +35,12 @@ impl Files {
                 }
                 (EntryKind::File, FileName::Snapshot(offset)) => files.snapshots.push(offset),
                 (EntryKind::File, FileName::Temporary) => files.temporary.push(path),
-                (EntryKind::File, FileName::LeaderEpochs | FileName::Cleaner | FileName::Quarantine) => {}
+                (EntryKind::File, FileName::Quarantine) => files.has_quarantine = true,
+                (EntryKind::File, FileName::LeaderEpochs | FileName::Cleaner) => {}
                 _ => files.foreign.push(entry.name),
             }
         }
-        Ok(Some(files))
+        files
     }
 
     /// Takes out the segments that lie below the log's start as a whole: those whose successor begins at or below it. A

@@ -5,12 +5,17 @@
 //!                          history ──▶ consumer from the beginning, again and again
 //! ```
 
-use crate::Result;
 use crate::broker::{Broker, create_topic};
 use crate::options::Options;
 use crate::report::{Figure, Goal};
 use crate::rounds::interleave;
+use crate::{Result, framing};
+use bytes::BytesMut;
 use headwater_client::{Client, Consumer, ConsumerConfig, Producer, ProducerConfig, ProducerRecord, StartOffset};
+use headwater_log::storage::file::FileStorage;
+use headwater_log::{DataDirectory, Log, LogConfig, Source};
+use headwater_protocol::batch::stamp;
+use headwater_protocol::ids::LeaderEpoch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -54,6 +59,7 @@ pub(crate) fn run(options: &Options) -> Result<Vec<Figure>> {
     )?;
     let read = history.bytes.load(Ordering::Acquire) as f64 / 1e6;
     Ok(vec![
+        of_the_log(options)?,
         Figure {
             name: "tail-p99".to_owned(),
             what: format!("beside a reader of everything ({read:.0} MB) p99 {:.2} ms", samples.median(1) * 1e3),
@@ -71,6 +77,72 @@ pub(crate) fn run(options: &Options) -> Result<Vec<Figure>> {
             goal: Goal::AtMost(0.0),
         },
     ])
+}
+
+/// The same without clients, network and broker: what a reader of everything costs in the log itself.
+fn of_the_log(options: &Options) -> Result<Figure> {
+    let scratch = options.scratch()?;
+    let directory = DataDirectory::open(Arc::new(FileStorage), scratch.path())?;
+    directory.tails().set_bytes_max(64 << 20);
+    let (mut log, _) = Log::open(&directory, "live-0", LogConfig::default(), &mut |_| {})?;
+    while log.size_bytes() < options.pick(HISTORY_BYTES, 100_000_000) {
+        append(&mut log, 256)?;
+    }
+    let (reader, history_end) = (log.reader(), log.log_end_offset());
+    let log = std::cell::RefCell::new(log);
+    let reads = options.pick(20_000, 500);
+    let samples = interleave(
+        options.pick(ROUNDS, 1),
+        [&mut || read_at_end(&mut log.borrow_mut(), reads), &mut || {
+            let stop = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut offset = 0;
+                    while !stop.load(Ordering::Acquire) {
+                        let Ok(bytes) = reader.serve(offset, history_end, 1 << 20) else { return };
+                        offset += (bytes.bytes.len() / VALUE.len()) as i64;
+                        offset = if offset >= history_end - 2048 { 0 } else { offset };
+                    }
+                });
+                let p99 = read_at_end(&mut log.borrow_mut(), reads);
+                stop.store(true, Ordering::Release);
+                p99
+            })
+        }],
+    )?;
+    Ok(Figure {
+        name: "tail-log-p99".to_owned(),
+        what: format!("a read at the log's end beside one of everything, p99 {:.1} µs", samples.median(1) * 1e6),
+        baseline: format!("alone, p99 {:.1} µs", samples.median(0) * 1e6),
+        value: samples.median_of(|[alone, beside]| beside / alone),
+        unit: "",
+        goal: Goal::AtMost(3.0),
+    })
+}
+
+fn append(log: &mut Log, records: usize) -> Result<()> {
+    let batch = framing::encode((0..records).map(|_| (None, &VALUE[..])))?;
+    let mut batch = BytesMut::from(&batch[..]);
+    stamp(&mut batch, log.log_end_offset(), LeaderEpoch(0));
+    log.append(batch.freeze())?;
+    Ok(())
+}
+
+/// The 99th percentile of seconds to read what was just appended.
+fn read_at_end(log: &mut Log, reads: usize) -> Result<f64> {
+    let mut times = Vec::with_capacity(reads);
+    for _ in 0..reads {
+        let offset = log.log_end_offset();
+        append(log, 1)?;
+        let begun = Instant::now();
+        let served = log.reader().serve(offset, i64::MAX, 1 << 20)?;
+        times.push(begun.elapsed().as_secs_f64());
+        if served.source != Source::Memory {
+            return Err("a reader at the end was sent to the file".into());
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    times.get(reads * 99 / 100).copied().ok_or_else(|| "nothing was timed".into())
 }
 
 /// A consumer at the end of a partition, and who writes to it.
