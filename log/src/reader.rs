@@ -14,7 +14,7 @@ use crate::quarantine::BadRange;
 use crate::retention::SegmentFacts;
 use crate::segment::Segment;
 use crate::shared::LogShared;
-use crate::walk::Walked;
+use crate::walk::{Stop, Walked};
 use bytes::Bytes;
 use headwater_mutants::{Mutant, lacks};
 use headwater_protocol::batch::RecordBatch;
@@ -56,29 +56,36 @@ impl LogReader {
         let Some(segment) = self.shared.segment_of(from) else {
             return Err(out_of_range);
         };
+        loop {
+            let (damage, known) = match self.read_around(&segment, from, upto, max_bytes) {
+                Err(LogError::Damaged(damage)) => (damage, segment.bad_ranges().len()),
+                outcome => return outcome,
+            };
+            let range = self.shared.quarantine(&segment, &damage)?;
+            if range.holds(from) {
+                return Err(quarantined(&segment, &range));
+            }
+            // What lies on the way was bad; from behind it the way is another one.
+            if segment.bad_ranges().len() <= known {
+                return Err(LogError::Damaged(damage));
+            }
+        }
+    }
+
+    /// Reads past the ranges in quarantine.
+    fn read_around(&self, segment: &Arc<Segment>, from: i64, upto: i64, max_bytes: usize) -> Result<Bytes, LogError> {
         let bad = segment.bad_ranges();
         if let Some(range) = bad.iter().find(|range| range.holds(from)) {
-            return Err(quarantined(&segment, range));
+            return Err(quarantined(segment, range));
         }
         // Up to the next bad range, and from behind the last one.
         let upto = bad.iter().find(|range| range.from > from).map_or(upto, |range| upto.min(range.from));
         let read = |place: Place| {
             let behind = bad.iter().rev().find(|range| range.to <= from).map(BadRange::end);
             let place = behind.filter(|behind| behind.position > place.position).unwrap_or(place);
-            read_segment(&segment, place, from, upto, max_bytes)
+            read_segment(segment, place, from, upto, max_bytes)
         };
-        match self.follow_index(&segment, |index| index.place_of(from), read) {
-            Err(LogError::Damaged(damage)) => Err(self.quarantine(&segment, &damage)),
-            outcome => outcome,
-        }
-    }
-
-    /// Takes the range that is bad from a place on out of service; the error for who asked for it.
-    fn quarantine(&self, segment: &Arc<Segment>, damage: &Damage) -> LogError {
-        match self.shared.quarantine(segment, damage) {
-            Ok(range) => quarantined(segment, &range),
-            Err(error) => error,
-        }
+        self.follow_index(segment, |index| index.place_of(from), read)
     }
 
     /// The partition's directory.
@@ -215,10 +222,12 @@ fn read_segment(segment: &Segment, place: Place, from: i64, upto: i64, max_bytes
     let window_bytes = max_bytes.saturating_add(interval_bytes).clamp(limits::READ_BYTES_MIN, limits::READ_BYTES_MAX);
     let mut walk = segment.walk(place, window_bytes);
     let first = loop {
-        match walk.next().map_err(|stop| segment.damage(stop))? {
-            Some(walked) if walked.header.last_offset() >= from => break walked,
-            Some(_) => {}
-            None => return Err(segment.lacks(from)),
+        match walk.next() {
+            Ok(Some(walked)) if walked.header.last_offset() >= from => break walked,
+            Ok(Some(_)) => {}
+            Ok(None) => return Err(segment.lacks(from)),
+            Err(stop @ Stop::Bad { .. }) => return Err(first_damage(segment, place, stop)),
+            Err(stop) => return Err(segment.damage(stop)),
         }
     };
     // Before anything is concluded from the header.
@@ -237,6 +246,18 @@ fn read_segment(segment: &Segment, place: Place, from: i64, upto: i64, max_bytes
         bytes += total_bytes;
     }
     Ok(first.window.slice(..bytes))
+}
+
+/// What is bad on the way from `place` to where a walk stopped: the batch there, or one before it that was passed over
+/// unchecked and lies about its length or its offsets.
+fn first_damage(segment: &Segment, place: Place, stop: Stop) -> LogError {
+    let mut walk = segment.walk(place, limits::SCAN_BYTES_MAX);
+    while let Ok(Some(walked)) = walk.next() {
+        if let Err(damage) = segment.verify(&walked) {
+            return damage.into();
+        }
+    }
+    segment.damage(stop)
 }
 
 fn verify(segment: &Segment, walked: &Walked) -> Result<(), Damage> {

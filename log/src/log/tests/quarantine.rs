@@ -167,6 +167,25 @@ fn what_a_replica_hands_over_is_checked_and_served_again() {
     assert_eq!(served(&log), (batches, vec![]));
 }
 
+// covers LOG-3: a reader passes over batches unchecked on its way; one that lies about its length, or how many records
+// it has, is the one that is bad, and not the good one that is not found where it says
+#[test]
+fn a_batch_that_lies_on_the_way_is_the_one_to_blame() {
+    let (length, last_offset_delta) = (11, 26);
+    for field in [length, last_offset_delta] {
+        for asked in [12, 13, 14, 20] {
+            let (storage, batches) = log_of(true);
+            flip(&storage, 5 * batch(0).len() + field);
+            let (_directory, log, _) = open(&storage).unwrap();
+            let first = log.reader().read(asked, i64::MAX, 1).unwrap();
+            assert_eq!(first, batches[asked as usize / 2], "asked for {asked}");
+            let (found, bad) = served(&log);
+            assert_eq!(bad.iter().map(|range| (range.from, range.to)).collect::<Vec<_>>(), [(10, 12)]);
+            assert_eq!(found.len(), COUNT - 1);
+        }
+    }
+}
+
 // covers LOG-3: who puts the bytes back, with the broker off, gets them served again; a part of them is not enough
 #[test]
 fn a_range_that_is_whole_again_at_a_start_is_served_again() {
