@@ -2,6 +2,7 @@
 
 use super::Log;
 use crate::limits;
+use crate::quarantine::BadRange;
 use crate::snapshot;
 use headwater_mutants::{Mutant, lacks};
 use std::path::PathBuf;
@@ -20,6 +21,8 @@ pub(super) struct Keeping {
     pending: Option<PendingSnapshot>,
     /// Bytes appended to the last segment since its index was saved.
     bytes_since_index: u64,
+    /// What is derived lacks batches that are in quarantine: a snapshot of it would make that last.
+    lacks_batches: bool,
 }
 
 impl Keeping {
@@ -32,7 +35,14 @@ impl Keeping {
             has_rolled: snapshot_offset < end_offset,
             pending: None,
             bytes_since_index: 0,
+            lacks_batches: false,
         }
+    }
+
+    /// Of a log that was opened with these ranges in quarantine: no snapshots are kept if one of them was to be read.
+    pub(super) fn beside(mut self, bad: &[BadRange]) -> Self {
+        self.lacks_batches = bad.iter().any(|range| range.to > self.snapshot_offset);
+        self
     }
 
     pub(super) fn appended(&mut self, bytes: u64) {
@@ -67,7 +77,7 @@ impl Log {
     /// Whether anything was appended since the last snapshot was taken. To be asked before [`Log::close`], which makes
     /// what was kept last durable.
     pub fn has_outgrown_snapshot(&self) -> bool {
-        self.keeping.snapshot_offset != self.log_end_offset()
+        !self.keeping.lacks_batches && self.keeping.snapshot_offset != self.log_end_offset()
     }
 
     /// Keeps `state`, which is what is derived from all batches up to the log's end. The next flush job writes it, once
@@ -80,6 +90,9 @@ impl Log {
         }
         if lacks(Mutant::SnapshotBeforeSync) {
             drop(snapshot::write(self.shared.directory.storage().as_ref(), &self.shared.path, offset, &state));
+        }
+        if self.keeping.lacks_batches {
+            return;
         }
         self.keeping.pending = Some(Arc::new((offset, state)));
         self.keeping.snapshot_offset = offset;

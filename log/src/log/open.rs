@@ -142,6 +142,7 @@ impl Log {
             Arc::new(LogShared::new(name, directory.clone(), Arc::clone(&registration.point), segments, end_offset));
         shared.sync.lock().snapshots = files.snapshots.into();
         shared.take_over_quarantine(known_bad)?;
+        let bad: Vec<_> = shared.segments().iter().flat_map(|segment| segment.bad_ranges().to_vec()).collect();
         // Unless all was synced, the names may not have been either.
         let is_unsynced = is_new || point.next_offset < end_offset || report.lost_tail.is_some();
         let epochs_needed = u64::from(had_epochs.as_ref() != Some(&epochs) && !epochs.entries().is_empty());
@@ -163,7 +164,7 @@ impl Log {
             durable_offset: point.next_offset,
             headers: Vec::new(),
             inherited_offset: end_offset,
-            keeping: Keeping::of_opened(restored.from, start_offset, end_offset),
+            keeping: Keeping::of_opened(restored.from, start_offset, end_offset).beside(&bad),
         };
         log.announce(&report);
         Ok((log, report))

@@ -212,6 +212,37 @@ fn a_range_that_is_whole_again_at_a_start_is_served_again() {
     }
 }
 
+// covers LOG-3, LOG-8: what was derived without a bad batch is not kept, so that it is whole when the batch is
+#[test]
+fn no_snapshot_is_kept_of_what_lacks_a_batch() {
+    let (storage, batches) = log_of(false);
+    let snapshots = || {
+        let names = storage.list(&path_of("")).unwrap().into_iter().map(|entry| entry.name);
+        names.filter(|name| name.ends_with(".snapshot")).collect::<Vec<_>>()
+    };
+    for snapshot in snapshots() {
+        storage.remove_file(&path_of(&snapshot)).unwrap();
+    }
+    flip(&storage, 5 * batch(0).len() + 100);
+    let (directory, mut log, _) = open(&storage).unwrap();
+    assert!(!log.wants_snapshot());
+    log.keep_snapshot(b"lacks one".to_vec());
+    log.close().unwrap();
+    directory.close_in_order().unwrap();
+    drop(directory);
+    assert_eq!(snapshots(), Vec::<String>::new());
+
+    flip(&storage, 5 * batch(0).len() + 100);
+    let directory = self::directory(&storage);
+    let mut seen = Seen::default();
+    let (mut log, _) = Log::open_derived(&directory, NAME, LONGER, &mut seen).unwrap();
+    assert_eq!(served(&log), (batches, vec![]));
+    assert!(log.wants_snapshot());
+    log.keep_snapshot(b"whole".to_vec());
+    log.close().unwrap();
+    assert_eq!(snapshots().len(), 1);
+}
+
 // covers LOG-3: at each call of a repair, with any survivors, the range is good or in quarantine
 #[test]
 fn a_crash_while_repairing_costs_nothing() {
