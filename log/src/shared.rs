@@ -119,8 +119,9 @@ impl LogShared {
         Ok(range)
     }
 
-    /// Of a log just opened: what was found bad on the way is in quarantine, and what was so before and is still.
-    pub(crate) fn take_over_quarantine(&self, known: Option<Vec<BadRange>>) -> Result<(), LogError> {
+    /// Of a log just opened: what was found bad on the way is in quarantine, and what was so before and is still. All of
+    /// it.
+    pub(crate) fn take_over_quarantine(&self, known: Option<Vec<BadRange>>) -> Result<Vec<BadRange>, LogError> {
         let known = known.unwrap_or_default();
         for segment in self.segments().iter() {
             let mut ranges = segment.bad_ranges().to_vec();
@@ -137,7 +138,10 @@ impl LogShared {
         for BadRange { from, to, reason, .. } in &ranges {
             tracing::warn!(partition = self.name, from, to, reason, "a range in quarantine is not served");
         }
-        if ranges == known { Ok(()) } else { self.save_quarantine() }
+        if ranges != known {
+            self.save_quarantine()?;
+        }
+        Ok(ranges)
     }
 
     /// Writes down which ranges are in quarantine.

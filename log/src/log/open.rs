@@ -141,8 +141,7 @@ impl Log {
         let shared =
             Arc::new(LogShared::new(name, directory.clone(), Arc::clone(&registration.point), segments, end_offset));
         shared.sync.lock().snapshots = files.snapshots.into();
-        shared.take_over_quarantine(known_bad)?;
-        let bad: Vec<_> = shared.segments().iter().flat_map(|segment| segment.bad_ranges().to_vec()).collect();
+        let bad = shared.take_over_quarantine(known_bad)?;
         // Unless all was synced, the names may not have been either.
         let is_unsynced = is_new || point.next_offset < end_offset || report.lost_tail.is_some();
         let epochs_needed = u64::from(had_epochs.as_ref() != Some(&epochs) && !epochs.entries().is_empty());
