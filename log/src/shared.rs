@@ -119,8 +119,8 @@ impl LogShared {
         Ok(range)
     }
 
-    /// Of a log just opened: what was found bad on the way is in quarantine, and what was so before and is still. All of
-    /// it.
+    /// Of a log just opened: what was found bad on the way is in quarantine, and what was so before and is still.
+    /// Gives all of it.
     pub(crate) fn take_over_quarantine(&self, known: Option<Vec<BadRange>>) -> Result<Vec<BadRange>, LogError> {
         let known = known.unwrap_or_default();
         for segment in self.segments().iter() {

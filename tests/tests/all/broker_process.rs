@@ -55,6 +55,14 @@ impl Broker {
         broker
     }
 
+    /// Starts a broker on the data that `fill` puts into the directory it is given.
+    pub(crate) fn on(fill: impl FnOnce(&Path)) -> Self {
+        let mut broker = Self::prepare();
+        fill(&broker.data());
+        broker.restart();
+        broker
+    }
+
     fn prepare() -> Self {
         let directory = tempfile::tempdir().unwrap();
         // Free now, and most likely still when the broker takes it.

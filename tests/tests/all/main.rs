@@ -11,6 +11,7 @@ mod damage;
 mod documents;
 mod dump_log;
 mod facts;
+mod formats;
 mod limits;
 mod one_build;
 mod processors;
