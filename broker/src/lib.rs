@@ -18,6 +18,7 @@ mod cleaner;
 mod clock;
 pub mod config;
 mod connection;
+mod disk;
 pub mod drive;
 mod fail_point;
 mod identity;

@@ -302,7 +302,7 @@ struct Opened {
 impl Opened {
     fn open(config: &BrokerConfig, address: SocketAddr, compiler: CompilerCommand) -> Result<Self, StartError> {
         let broker = BrokerId(config.broker_id);
-        let storage: Arc<dyn Storage> = Arc::new(FileStorage);
+        let storage = crate::disk::storage();
         let found = identity::read(storage.as_ref(), &config.data_dir, broker)?;
         let directory = DataDirectory::open(Arc::clone(&storage), &config.data_dir.join("logs"))?;
         directory.tails().set_bytes_max(config.log.tail_bytes_max);

@@ -8,7 +8,7 @@ use crate::error::CliError;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::text;
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 use headwater_client::{Producer, ProducerConfig};
 use headwater_protocol::compression::Compression;
 use headwater_protocol::messages::records::Acks;
@@ -16,7 +16,7 @@ use input::{Chunk, Source, open};
 use serde_json::json;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Words of `headwater produce`.
 #[derive(Debug, Args)]
@@ -45,6 +45,9 @@ pub(crate) struct ProduceArguments {
     /// How batches are compressed.
     #[arg(long, value_enum, default_value_t = CompressionArgument::None)]
     compression: CompressionArgument,
+    /// How long a record is tried before it is given up, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = value_parser!(u64).range(1..=86_400))]
+    delivery_timeout_seconds: u64,
 }
 
 /// `--acks`
@@ -84,7 +87,8 @@ impl ProduceArguments {
             CompressionArgument::Lz4 => Compression::Lz4,
             CompressionArgument::Zstd => Compression::Zstd,
         };
-        ProducerConfig { acks, compression, ..ProducerConfig::default() }
+        let delivery_timeout = Duration::from_secs(self.delivery_timeout_seconds);
+        ProducerConfig { acks, compression, delivery_timeout, ..ProducerConfig::default() }
     }
 }
 

@@ -8,6 +8,7 @@ mod compaction;
 mod components;
 mod crash;
 mod damage;
+mod disk_faults;
 mod documents;
 mod dump_log;
 mod facts;
