@@ -1,5 +1,5 @@
-//! The disk that a broker's data lies on. With the feature `fail-points`, which only tests have, it can be told to fail;
-//! without it [`storage`] is the real one and nothing else is compiled.
+//! The disk that a broker's data lies on. With the feature `fail-points`, which only tests have, it can be told to
+//! fail; without it [`storage`] is the real one and nothing else is compiled.
 
 use headwater_log::storage::Storage;
 use headwater_log::storage::file::FileStorage;

@@ -52,6 +52,17 @@ pub enum LogError {
         /// What is wrong with it.
         source: CheckpointError,
     },
+    /// A segment goes on with batches that a later version wrote. Nothing was changed.
+    #[error("{}: from byte {position} on it has record batches of a later format (magic {magic}): use the version that \
+             wrote it", file.display())]
+    NewerBatch {
+        /// The segment's file.
+        file: PathBuf,
+        /// Where the first of them begins.
+        position: u64,
+        /// Its format.
+        magic: i8,
+    },
     /// Client: the offset is below the log's start or above its end.
     #[error("offset {asked} is not in the log, which holds {start} up to {end}: start from one of these")]
     OffsetOutOfRange {
@@ -139,7 +150,7 @@ impl LogError {
             Self::Damaged(_) | Self::Quarantined { .. } => ErrorCode::CorruptMessage,
             Self::Config(_) => ErrorCode::InvalidConfig,
             Self::NoRepair { .. } => ErrorCode::InvalidRequest,
-            Self::Checkpoint { .. } => ErrorCode::KafkaStorageError,
+            Self::Checkpoint { .. } | Self::NewerBatch { .. } => ErrorCode::KafkaStorageError,
             Self::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             Self::Deleted(_) => ErrorCode::UnknownTopicOrPartition,
             Self::Closed(_) => ErrorCode::NotLeaderOrFollower,

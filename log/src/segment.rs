@@ -339,7 +339,7 @@ impl Segment {
             file: self.file.path().to_path_buf(),
             position: walked.position,
             offset: walked.header.base_offset,
-            reason: error.to_string(),
+            reason: error.finding(),
         })
     }
 

@@ -20,7 +20,7 @@ pub(crate) enum BadStep {
     #[error("the segment ends after {0} bytes of a batch header")]
     HeaderCut(u64),
     /// The header makes no sense, or the checksum is wrong.
-    #[error("{0}")]
+    #[error("{}", .0.finding())]
     Batch(#[from] BatchError),
     /// The segment ends inside a batch.
     #[error("the segment ends {missing} bytes before its last batch does")]

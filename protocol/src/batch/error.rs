@@ -135,6 +135,23 @@ pub enum BatchError {
     },
 }
 
+impl BatchError {
+    /// What is wrong, without the advice to whoever sent it: of a batch that lies on a disk.
+    pub fn finding(&self) -> String {
+        match self {
+            Self::Truncated { needed, have } => {
+                format!("a record batch needs {needed} bytes but only {have} are there")
+            }
+            Self::TooLarge { bytes, max } => format!("a record batch of {bytes} bytes is over the limit of {max}"),
+            Self::UnsupportedMagic(magic) => format!("magic {magic} is not that of a record batch v2"),
+            Self::CrcMismatch { stored, computed } => {
+                format!("a record batch fails its CRC-32C (says {stored:#010x}, is {computed:#010x})")
+            }
+            other => other.to_string(),
+        }
+    }
+}
+
 /// What is wrong with a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RecordFault {

@@ -93,6 +93,7 @@ pub(super) fn scan_segments(
         let expected_here = expected.unwrap_or(base_offset);
         let end = Some(scanned.scan.recovery_point).filter(|_| last == Some(base_offset));
         let Some(scan) = piece.scan(expected_here, end, depth, &mut visit)? else { return Ok(None) };
+        piece.check_newer(&scan)?;
         is_faulty = scan.fault.is_some();
         expected = Some(scan.next_offset);
         if last == Some(base_offset) || is_faulty {
@@ -140,6 +141,18 @@ impl Piece<'_> {
             return Ok(Some(SegmentScan { index, next_offset, fault: None, is_saved: true, bad: Vec::new() }));
         }
         self.scan_beyond(index, depth, visit)
+    }
+
+    /// What is no batch of this version may be one of a later version, and then it is neither torn nor damaged.
+    fn check_newer(&self, scan: &SegmentScan) -> Result<(), LogError> {
+        let bad = scan.bad.iter().map(|range| range.position);
+        for position in bad.chain(scan.fault.iter().map(|(position, _)| *position)) {
+            let magic = newer_magic(self.file, position, self.file_bytes).map_err(LogError::of_storage)?;
+            if let Some(magic) = magic {
+                return Err(LogError::NewerBatch { file: self.file.path().to_path_buf(), position, magic });
+            }
+        }
+        Ok(())
     }
 
     fn scan_whole(&self, expected: i64, visit: &mut dyn FnMut(&RecordBatch)) -> Result<SegmentScan, StorageError> {
@@ -274,4 +287,31 @@ pub(super) fn build_segments(
         }
     }
     segments.into_iter().map(|(segment, _)| segment).collect()
+}
+
+/// The magic of a whole batch of the next format at `position`: its length, magic and CRC-32C stand where v2 has them,
+/// and the checksum, over what follows it, is right. Bytes that were torn are not that; where a bit rots, one in a whole
+/// batch makes it so. Of any higher magic it is likelier that it has rotted.
+fn newer_magic(file: &dyn StorageFile, position: u64, file_bytes: u64) -> Result<Option<i8>, StorageError> {
+    const NEXT_MAGIC: i8 = 3;
+    const LENGTH: usize = 8;
+    const MAGIC: usize = 16;
+    const CRC: usize = 17;
+    if position + BATCH_HEADER_BYTES as u64 > file_bytes {
+        return Ok(None);
+    }
+    let header = file.read_at(position, BATCH_HEADER_BYTES)?;
+    let Some((length, magic)) = header.get(LENGTH..).and_then(|rest| rest.first_chunk()).zip(header.get(MAGIC)) else {
+        return Ok(None);
+    };
+    let bytes = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX).saturating_add(LENGTH + 4);
+    let magic = magic.cast_signed();
+    let fits =
+        bytes >= BATCH_HEADER_BYTES && bytes <= limits::APPEND_BYTES_MAX && bytes as u64 <= file_bytes - position;
+    if magic != NEXT_MAGIC || !fits {
+        return Ok(None);
+    }
+    let batch = file.read_at(position, bytes)?;
+    let Some((stored, rest)) = batch.get(CRC..).and_then(|rest| rest.split_first_chunk()) else { return Ok(None) };
+    Ok((u32::from_be_bytes(*stored) == crc32c::crc32c(rest)).then_some(magic))
 }

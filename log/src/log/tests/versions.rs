@@ -147,8 +147,58 @@ fn a_synced_batch_of_a_newer_format_is_refused() {
     drop(directory(&storage));
     let before = tree(&storage, Path::new(DATA));
     let error = try_open(&storage).expect_err("a newer batch must be refused");
-    let LogError::Damaged(damage) = &error else { panic!("{error:?}") };
-    assert_eq!((damage.file.as_path(), damage.position, damage.offset), (path.as_path(), 0, FIRST));
-    assert!(damage.reason.contains("record format with magic 3"), "{error}");
+    let LogError::NewerBatch { file, position, magic } = &error else { panic!("{error:?}") };
+    assert_eq!((file.as_path(), *position, *magic), (path.as_path(), 0, 3));
+    assert!(error.to_string().contains("use the version that wrote it"), "{error}");
     assert_eq!(changed(&before, &tree(&storage, Path::new(DATA))), NOTHING);
+}
+
+/// The end of the segment's file with one more batch, of `batch` made of format 3 by a later version.
+fn with_later_batch(batch: &[u8]) -> Vec<u8> {
+    let mut later = batch.to_vec();
+    later[16] = 3;
+    later[40] ^= 7;
+    let crc = crc32c::crc32c(&later[21..]);
+    later[17..21].copy_from_slice(&crc.to_be_bytes());
+    later
+}
+
+// covers LOG-2, LOG-3: what a later version wrote is neither a torn end to be cut off nor damage
+#[test]
+fn batches_of_a_later_format_are_refused_by_name_and_nothing_is_cut() {
+    for is_synced in [false, true] {
+        let storage = MemoryStorage::new();
+        let directory = directory(&storage);
+        let (mut log, _) = crate::testing::open(&directory);
+        let batches = crate::testing::fill(&mut log, 3);
+        log.flush().unwrap();
+        if is_synced {
+            directory.checkpoint().unwrap();
+        }
+        drop((log, directory));
+        let path = path_of("00000000000000000000.log");
+        let known = storage.contents(&path).unwrap();
+        let place = batches[0].len() + batches[1].len();
+        for index in ["00000000000000000000.index", "00000000000000000000.timeindex"] {
+            drop(storage.remove_file(&path_of(index)));
+        }
+        let later = with_later_batch(&batches[2]);
+        storage.plant(&path, &[&known[..place], &later].concat()).unwrap();
+        let before = tree(&storage, Path::new(DATA));
+        let error = try_open(&storage).expect_err("a later format must be refused");
+        let expected = format!("from byte {place} on it has record batches of a later format (magic 3)");
+        assert!(error.to_string().contains(&expected), "{error}");
+        assert_eq!(changed(&before, &tree(&storage, Path::new(DATA))), NOTHING);
+
+        // Unless its checksum is wrong, too: then it is what it seems.
+        let mut torn = later.clone();
+        *torn.last_mut().unwrap() ^= 1;
+        storage.plant(&path, &[&known[..place], &torn].concat()).unwrap();
+        match try_open(&storage) {
+            Err(LogError::Damaged(_)) => assert!(is_synced),
+            opened => opened.unwrap(),
+        }
+        let is_whole = storage.contents(&path).unwrap().len() == place + torn.len();
+        assert_eq!(is_whole, is_synced, "only what was never synced is cut off");
+    }
 }
