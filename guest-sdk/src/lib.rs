@@ -50,6 +50,11 @@
 //! # assert_eq!(runner.run([("a", "1"), ("a", "x")]).unwrap_err().index, Some(1));
 //! ```
 
+#![cfg_attr(
+    all(target_arch = "wasm32", feature = "key-extractor"),
+    allow(dead_code, unreachable_pub, reason = "what only processors use is still compiled, and tested natively")
+)]
+
 #[cfg(all(target_arch = "wasm32", not(feature = "key-extractor")))]
 pub mod abi;
 mod context;

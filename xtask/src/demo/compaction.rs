@@ -130,7 +130,7 @@ fn read_table(broker: &Broker, prefix: &'static str) -> Result<(Table, u64)> {
 /// Bytes of the topic on the disk.
 fn size(broker: &Broker) -> Result<u64> {
     let text = broker.headwater(&["log-dirs", "--topic", "orders", "--format", "json"])?;
-    let size = text.split_once("\"size\":").map(|(_, rest)| rest.trim_start());
+    let size = text.split_once("\"sizeBytes\":").map(|(_, rest)| rest.trim_start());
     let digits = size.and_then(|rest| rest.split(|other: char| !other.is_ascii_digit()).next());
     digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| Error::new(format!("no size in {text}")))
 }
