@@ -289,8 +289,8 @@ pub(super) fn build_segments(
     segments.into_iter().map(|(segment, _)| segment).collect()
 }
 
-/// The magic of a whole batch of the next format at `position`: its length, magic and CRC-32C stand where v2 has them,
-/// and the checksum, over what follows it, is right. Bytes that were torn are not that; where a bit rots, one in a whole
+/// The magic of a whole batch of the next format at `position`: its length, magic and CRC-32C stand where v2 has
+/// them, and the checksum, over what follows it, is right. Bytes that were torn are not that; where a bit rots, one in a whole
 /// batch makes it so. Of any higher magic it is likelier that it has rotted.
 fn newer_magic(file: &dyn StorageFile, position: u64, file_bytes: u64) -> Result<Option<i8>, StorageError> {
     const NEXT_MAGIC: i8 = 3;
