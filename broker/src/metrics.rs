@@ -54,8 +54,16 @@ pub(crate) const STEPS: &str = "headwater_processor_steps_total";
 pub(crate) const PROCESSED_RECORDS: &str = "headwater_processor_records_in_total";
 /// Records that tasks emitted, by processor.
 pub(crate) const EMITTED_RECORDS: &str = "headwater_processor_records_out_total";
-/// Traps and broken limits, by processor.
-pub(crate) const GUEST_FAILURES: &str = "headwater_processor_failures_total";
+/// Tasks that stopped, by processor.
+pub(crate) const TASK_FAILURES: &str = "headwater_processor_failures_total";
+/// Calls of guests that failed, by processor and kind.
+pub(crate) const GUEST_FAILURES: &str = "headwater_processor_call_failures_total";
+/// Records that the error policy left out, by processor.
+pub(crate) const SKIPPED_RECORDS: &str = "headwater_processor_skipped_records_total";
+/// Records that the error policy wrote to a dead letter topic, by processor.
+pub(crate) const DEAD_LETTERS: &str = "headwater_processor_dead_letters_total";
+/// Modules swapped between two steps, by processor.
+pub(crate) const SWAPS: &str = "headwater_processor_swaps_total";
 /// CPU time of guests, by processor, in microseconds.
 pub(crate) const GUEST_CPU_US: &str = "headwater_processor_cpu_microseconds_total";
 
@@ -88,7 +96,11 @@ const TABLE: &[(&str, Kind, &str)] = &[
     (STEPS, Kind::Counter, "Steps committed, by processor"),
     (PROCESSED_RECORDS, Kind::Counter, "Records processed, by processor"),
     (EMITTED_RECORDS, Kind::Counter, "Records emitted, by processor"),
-    (GUEST_FAILURES, Kind::Counter, "Traps and broken limits of guests, by processor"),
+    (TASK_FAILURES, Kind::Counter, "Tasks that stopped until somebody acts, by processor"),
+    (GUEST_FAILURES, Kind::Counter, "Calls of guests that failed, by processor and kind"),
+    (SKIPPED_RECORDS, Kind::Counter, "Records that the error policy left out, by processor"),
+    (DEAD_LETTERS, Kind::Counter, "Records that the error policy wrote to a dead letter topic, by processor"),
+    (SWAPS, Kind::Counter, "Modules swapped between two steps, task by task, by processor"),
     (GUEST_CPU_US, Kind::Counter, "CPU time of guests in microseconds, by processor"),
 ];
 

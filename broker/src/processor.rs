@@ -18,12 +18,15 @@ use crate::config::ProcessorsConfig;
 use crate::module::Modules;
 use crate::partition::Partitions;
 use headwater_core::cluster::{ClusterImage, ProcessorImage};
+use headwater_protocol::error::{ApiError, ErrorCode};
 use headwater_protocol::ids::ProcessorNumber;
 use headwater_protocol::messages::processor::TaskDescription;
+use headwater_state::{MemoryStore, Overlay, OverlayLimits};
+use host::HostLimits;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use task::{BrokerSurroundings, RunningTask};
+use task::{BrokerSurroundings, RunningTask, deployment_of, instance_limits, try_init};
 
 /// Runs what metadata says.
 pub(crate) struct ProcessorManager {
@@ -53,26 +56,22 @@ impl ProcessorManager {
         let _one_at_a_time = self.reconciling.lock();
         let ended: Vec<RunningProcessor> = {
             let mut running = self.running.lock();
-            let stale = |number: &ProcessorNumber, processor: &RunningProcessor| {
-                image.processor(*number).is_none_or(|wanted| wanted.revision != processor.deployed.revision)
-            };
-            running.extract_if(.., |number, processor| stale(number, processor)).map(|(_, ended)| ended).collect()
+            let gone = |number: &ProcessorNumber| image.processor(*number).is_none();
+            running.extract_if(.., |number, _| gone(number)).map(|(_, ended)| ended).collect()
         };
-        let mut logs: BTreeMap<ProcessorNumber, Arc<ProcessorLog>> = BTreeMap::new();
-        for processor in ended {
-            logs.insert(processor.deployed.number, Arc::clone(&processor.log));
-            end(processor);
-        }
+        ended.into_iter().for_each(end);
         for wanted in image.processors() {
             let there = self.running.lock().get_mut(&wanted.number).map(|running| {
+                if running.deployed.revision != wanted.revision {
+                    running.swap(image, wanted);
+                }
                 if running.deployed.paused != wanted.paused {
                     running.tasks.iter().for_each(|task| task.set_paused(wanted.paused));
-                    running.deployed = Arc::clone(wanted);
                 }
+                running.deployed = Arc::clone(wanted);
             });
             if there.is_none() {
-                let log = logs.remove(&wanted.number);
-                let log = log.unwrap_or_else(|| Arc::new(ProcessorLog::new(self.config.log_lines_kept_max)));
+                let log = Arc::new(ProcessorLog::new(self.config.log_lines_kept_max));
                 let started = self.start(image, wanted, log);
                 self.running.lock().insert(wanted.number, started);
             }
@@ -84,7 +83,7 @@ impl ProcessorManager {
         let tasks = (0..wanted.tasks())
             .map(|task| {
                 let surroundings = BrokerSurroundings {
-                    image: image.clone(),
+                    image: Mutex::new(image.clone()),
                     partitions: Arc::clone(&self.partitions),
                     modules: Arc::clone(&self.modules),
                 };
@@ -93,6 +92,23 @@ impl ProcessorManager {
             })
             .collect();
         RunningProcessor { deployed: Arc::clone(wanted), log, tasks }
+    }
+
+    /// Tries a deployment's module: whether it loads, and its `init` says yes. Nothing of the trial stays. Blocks.
+    ///
+    /// # Errors
+    /// `InvalidProcessor`, with what the module says.
+    pub(crate) fn try_deployment(&self, image: &ClusterImage, wanted: &ProcessorImage) -> Result<(), ApiError> {
+        let module = self.modules.load(wanted.module.digest)?;
+        let limits = HostLimits { output_bytes_per_step_max: 0, log_lines_per_second_max: 0 };
+        let log = Arc::new(ProcessorLog::new(1));
+        let overlay = Overlay::new(MemoryStore::new(), OverlayLimits::default());
+        let host = Arc::new(Mutex::new(TaskHost::new(0, overlay, 0, Vec::new(), limits, log)));
+        let deployment = deployment_of(image, wanted, 0);
+        try_init(module, deployment, instance_limits(&wanted.limits), host).map_err(|error| {
+            let label = wanted.module.label();
+            ApiError::new(ErrorCode::InvalidProcessor, format!("{label} was tried and not deployed: {error}"))
+        })
     }
 
     /// Starts the failed tasks of a processor again; whether there were any.
@@ -134,6 +150,17 @@ impl ProcessorManager {
         let _one_at_a_time = self.reconciling.lock();
         let running = std::mem::take(&mut *self.running.lock());
         running.into_values().for_each(end);
+    }
+}
+
+impl RunningProcessor {
+    /// Every task goes on with another deployment, each between two of its steps.
+    fn swap(&self, image: &ClusterImage, wanted: &Arc<ProcessorImage>) {
+        tracing::info!(processor = %wanted.name, revision = wanted.revision, "swapping the module");
+        for (number, task) in (0_u32..).zip(&self.tasks) {
+            let (processor, log) = (Arc::clone(wanted), Arc::clone(&self.log));
+            task.swap(TaskSetting { task: number, processor, image: image.clone(), log });
+        }
     }
 }
 

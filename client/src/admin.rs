@@ -16,7 +16,7 @@ use headwater_protocol::messages::module::{
 use headwater_protocol::messages::processor::{
     DeleteProcessorRequest, DeployProcessorRequest, DeployProcessorResponse, DescribeProcessorRequest,
     ListProcessorsRequest, ProcessorDescription, ProcessorLogLine, ProcessorLogsRequest, ProcessorSummary,
-    SetProcessorPausedRequest,
+    RollbackProcessorRequest, RollbackProcessorResponse, SetProcessorPausedRequest,
 };
 use headwater_protocol::messages::records::{FoundOffset, ListOffsetsRequest, OffsetSpec};
 use headwater_protocol::messages::topic::{
@@ -274,6 +274,16 @@ impl Admin {
         request: DeployProcessorRequest,
     ) -> Result<DeployProcessorResponse, ClientError> {
         let timeout = self.shared.config.request_timeout + COMPILE_TIME_MAX;
+        self.shared.call_within(Target::Any, &request, timeout).await
+    }
+
+    /// Brings back the deployment before the present one, as a new revision; the state stays.
+    ///
+    /// # Errors
+    /// See [`Admin`]; [`ErrorCode::UnknownProcessor`]; [`ErrorCode::InvalidProcessor`] when there is none.
+    pub async fn rollback_processor(&self, name: &str) -> Result<RollbackProcessorResponse, ClientError> {
+        let timeout = self.shared.config.request_timeout + COMPILE_TIME_MAX;
+        let request = RollbackProcessorRequest { name: name.to_owned() };
         self.shared.call_within(Target::Any, &request, timeout).await
     }
 

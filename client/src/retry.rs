@@ -38,6 +38,7 @@ fn is_repeatable(api: ApiKey) -> bool {
         | ApiKey::UploadModule
         | ApiKey::DeleteModule
         | ApiKey::DeployProcessor
+        | ApiKey::RollbackProcessor
         | ApiKey::SetProcessorPaused
         | ApiKey::DeleteProcessor => false,
     }

@@ -17,6 +17,7 @@
 
 mod apply;
 mod brokers;
+mod errors;
 mod image;
 mod invariants;
 mod log;
@@ -24,6 +25,7 @@ mod modules;
 mod names;
 mod processors;
 mod record;
+mod rollback;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -31,14 +33,19 @@ mod topics;
 
 pub use apply::ApplyError;
 pub use brokers::{RegisterBroker, register_broker, stop_broker, unregister_broker};
-pub use image::{BrokerImage, BrokerState, ClusterImage, ModuleImage, PartitionImage, ProcessorImage, TopicImage};
+pub use errors::ErrorHandling;
+pub use image::{
+    BrokerImage, BrokerState, ClusterImage, DeploymentImage, ModuleImage, PartitionImage, ProcessorImage, TopicImage,
+};
 pub use log::{Decision, MetadataIndex, MetadataLog, ProposeError, allot_producer_ids, create_cluster};
 pub use modules::{AddModule, add_module, delete_module};
 pub use processors::{
     DeletedProcessor, DeployProcessor, Deployed, delete_processor, deploy_processor, set_processor_paused,
 };
 pub use record::{
-    MetadataRecord, ModuleAdded, ModuleReference, ProcessorDeployed, RecordError, ReplicaAssignment, TopicCreated,
+    ErrorEnd, MetadataRecord, ModuleAdded, ModuleReference, ProcessorDeployed, RecordError, ReplicaAssignment,
+    TopicCreated,
 };
+pub use rollback::{RolledBack, rollback_processor};
 pub use settings::{CleanupPolicy, CompactionSettings, DirtyRatio, Durability, KeyExtractor, TopicSettings};
 pub use topics::{CreateTopic, TopicDefaults, alter_topic, create_topic, delete_topic};

@@ -60,6 +60,8 @@ pub const TASK_OUTPUT_BYTES_PER_STEP: (u64, u64) = (1 << 10, 15 << 20);
 pub const TASK_STATE_BYTES: (u64, u64) = (1 << 10, 1 << 40);
 /// Log lines a second of a task: lowest and highest.
 pub const TASK_LOG_LINES_PER_SECOND: (u32, u32) = (0, 10_000);
+/// How often a record that failed is tried again, at most.
+pub const ERROR_RETRIES_MAX: u32 = 100;
 /// Records handed to a guest in one call: lowest and highest.
 pub const TASK_RECORDS_PER_STEP: (u32, u32) = (1, 100_000);
 

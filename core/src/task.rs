@@ -16,6 +16,7 @@
 //! [`Task::take_over`] makes the machine of it. Rule ids STEP-1…18 are those of the step protocol;
 //! `docs/step-commit.md` draws the bytes of a commit.
 
+mod bisection;
 pub mod commit;
 mod image;
 pub mod limits;
@@ -27,6 +28,7 @@ mod tests;
 mod timers;
 mod window;
 
+pub use bisection::Bisection;
 pub use image::{Pending, ReplayError, Replayed, TaskImage};
 pub use machine::{
     OutputAnswer, OutputReply, StepError, StepRun, StopReason, Task, TaskCommand, TaskConfig, TaskEvent, TaskLimits,

@@ -67,6 +67,8 @@ pub enum ApiKey {
     DeleteProcessor = 34,
     /// Lines that a processor's guests logged.
     ProcessorLogs = 35,
+    /// Brings back a processor's former deployment.
+    RollbackProcessor = 38,
 }
 
 impl ApiKey {
@@ -89,12 +91,13 @@ impl ApiKey {
         (Self::ListModules, 0, 0),
         (Self::DescribeModule, 0, 0),
         (Self::DeleteModule, 0, 0),
-        (Self::DeployProcessor, 0, 0),
+        (Self::DeployProcessor, 1, 1),
         (Self::ListProcessors, 0, 0),
-        (Self::DescribeProcessor, 0, 0),
+        (Self::DescribeProcessor, 1, 1),
         (Self::SetProcessorPaused, 0, 0),
         (Self::DeleteProcessor, 0, 0),
         (Self::ProcessorLogs, 0, 0),
+        (Self::RollbackProcessor, 0, 0),
     ];
 
     /// The api of a number, if this code knows it.

@@ -99,8 +99,17 @@ fn named(index: Option<u32>) -> String {
 }
 
 fn at(frames: &[String]) -> String {
-    if frames.is_empty() { String::new() } else { format!(" (at {})", frames.join(" < ")) }
+    let Some(innermost) = frames.first() else { return String::new() };
+    // A guest's own stack lies in its memory: running over its end is an access out of bounds, or an exhausted call
+    // stack, and neither says so.
+    if frames.len() >= RECURSION_FRAMES_MIN && frames.iter().all(|frame| frame == innermost) {
+        return format!(" (at {innermost}, again and again: endless recursion?)");
+    }
+    format!(" (at {})", frames.join(" < "))
 }
+
+/// So many frames of one function, and no other, look like endless recursion.
+const RECURSION_FRAMES_MIN: usize = 6;
 
 fn says(panic: &Option<String>) -> String {
     panic.as_ref().map(|panic| format!("; its last words: {panic}")).unwrap_or_default()
@@ -177,6 +186,12 @@ mod tests {
         assert_eq!(hook.to_string(), "panicked at src/lib.rs:7: no");
         let silent = TrapReport { panic: None, frames: Vec::new(), cause: "integer divide by zero".to_owned() };
         assert_eq!(GuestFailure::Trap(silent).to_string(), "the module trapped: integer divide by zero");
+        let again =
+            TrapReport { cause: "call stack exhausted".to_owned(), panic: None, frames: vec!["f".to_owned(); 8] };
+        assert_eq!(
+            GuestFailure::Trap(again).to_string(),
+            "the module trapped: call stack exhausted (at f, again and again: endless recursion?)"
+        );
         let memory = GuestFailure::MemoryLimit { limit_bytes: 64 << 20, wanted_bytes: (64 << 20) + 1, panic: None };
         assert_eq!(memory.to_string(), "the module: memory limit 64 MiB reached (it asked for 67108865 bytes)");
         let failed = GuestFailure::Failed { index: Some(3), message: "not JSON".to_owned() };

@@ -4,15 +4,16 @@ use super::Api;
 use super::topics::new_topic_id;
 use crate::metadata::blocking;
 use headwater_core::cluster::{
-    ClusterImage, DeployProcessor, ProcessorImage, delete_processor, deploy_processor, set_processor_paused,
+    ClusterImage, Decision, DeployProcessor, Deployed, ProcessorImage, delete_processor, deploy_processor,
+    rollback_processor, set_processor_paused,
 };
 use headwater_protocol::error::{ApiError, ErrorCode};
 use headwater_protocol::ids::{TopicId, TopicPartition};
 use headwater_protocol::messages::processor::{
     DeleteProcessorRequest, DeleteProcessorResponse, DeployProcessorRequest, DeployProcessorResponse,
     DescribeProcessorRequest, ListProcessorsResponse, ProcessorDescription, ProcessorLogsRequest,
-    ProcessorLogsResponse, ProcessorSummary, SetProcessorPausedRequest, SetProcessorPausedResponse, StartFrom,
-    TaskDescription, TaskState,
+    ProcessorLogsResponse, ProcessorSummary, RollbackProcessorRequest, RollbackProcessorResponse,
+    SetProcessorPausedRequest, SetProcessorPausedResponse, StartFrom, TaskDescription, TaskState,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,18 +32,8 @@ impl Api {
     ) -> Result<DeployProcessorResponse, ApiError> {
         let api = Arc::clone(&self);
         let deployed = blocking(move || {
-            let deployed = api.metadata.decide_blocking(|image| {
-                let starts = api.starts(image, &request)?;
-                let changelog = new_topic_id();
-                let decision =
-                    deploy_processor(image, DeployProcessor { request: &request, starts: &starts, changelog })?;
-                api.check_task_count(image, &request, decision.answer.tasks)?;
-                // A first deployment makes a changelog with a partition for each task.
-                if image.find_processor(&request.name).is_err() {
-                    api.check_partition_count(image, decision.answer.tasks)?;
-                }
-                Ok(decision)
-            })?;
+            api.try_decision(|image| api.decide_deployment(image, &request), &request.name)?;
+            let deployed = api.metadata.decide_blocking(|image| api.decide_deployment(image, &request))?;
             let image = api.metadata.image();
             api.partitions.reconcile(&image);
             api.processors.reconcile(&image);
@@ -50,6 +41,52 @@ impl Api {
         })
         .await?;
         Ok(DeployProcessorResponse { revision: deployed.revision, digest: deployed.digest, tasks: deployed.tasks })
+    }
+
+    fn decide_deployment(
+        &self,
+        image: &ClusterImage,
+        request: &DeployProcessorRequest,
+    ) -> Result<Decision<Deployed>, ApiError> {
+        let starts = self.starts(image, request)?;
+        let changelog = new_topic_id();
+        let decision = deploy_processor(image, DeployProcessor { request, starts: &starts, changelog })?;
+        self.check_task_count(image, request, decision.answer.tasks)?;
+        // A first deployment makes a changelog with a partition for each task.
+        if image.find_processor(&request.name).is_err() {
+            self.check_partition_count(image, decision.answer.tasks)?;
+        }
+        Ok(decision)
+    }
+
+    /// Tries the module that a decision would have run: one whose `init` fails is refused before anything is committed,
+    /// and what ran goes on. Nothing is locked meanwhile; the decision is made once more afterwards.
+    fn try_decision<T>(
+        &self,
+        decide: impl FnOnce(&ClusterImage) -> Result<Decision<T>, ApiError>,
+        name: &str,
+    ) -> Result<(), ApiError> {
+        let image = self.metadata.image();
+        let decision = decide(&image)?;
+        let mut next = ClusterImage::clone(&image);
+        next.apply(&decision.records)
+            .map_err(|error| ApiError::new(ErrorCode::UnknownServerError, format!("this broker has a bug: {error}")))?;
+        self.processors.try_deployment(&next, next.find_processor(name)?)
+    }
+
+    /// Brings back what ran before, as a new revision.
+    pub(crate) async fn rollback_processor(
+        self: Arc<Self>,
+        request: RollbackProcessorRequest,
+    ) -> Result<RollbackProcessorResponse, ApiError> {
+        let api = Arc::clone(&self);
+        blocking(move || {
+            api.try_decision(|image| rollback_processor(image, &request.name), &request.name)?;
+            let rolled = api.metadata.decide_blocking(|image| rollback_processor(image, &request.name))?;
+            api.processors.reconcile(&api.metadata.image());
+            Ok(RollbackProcessorResponse { revision: rolled.revision, module: rolled.module })
+        })
+        .await
     }
 
     /// Where a first deployment begins, for every input partition that is led here.
@@ -125,6 +162,8 @@ impl Api {
             settings: processor.settings.clone(),
             changelog: name_of(&processor.changelog),
             limits: processor.limits,
+            errors: processor.errors.describe(&image),
+            previous: processor.previous.as_ref().map(|previous| previous.module.label()),
             tasks: self.describe_tasks(&image, processor),
         })
     }

@@ -14,7 +14,7 @@ use headwater_protocol::messages::module::{
 };
 use headwater_protocol::messages::processor::{
     DeleteProcessorRequest, DeployProcessorRequest, DescribeProcessorRequest, ListProcessorsRequest,
-    ProcessorLogsRequest, SetProcessorPausedRequest,
+    ProcessorLogsRequest, RollbackProcessorRequest, SetProcessorPausedRequest,
 };
 use headwater_protocol::messages::records::{
     Acks, FetchRequest, InitProducerIdRequest, ListOffsetsRequest, ProduceRequest,
@@ -96,6 +96,9 @@ fn route(api: &Arc<Api>, peer: &Arc<Peer>, key: ApiKey, tag: FrameTag, frame: Fr
         ApiKey::ListProcessors => call.simple(async |api, _: ListProcessorsRequest| api.list_processors().await),
         ApiKey::DescribeProcessor => {
             call.simple(async |api, request: DescribeProcessorRequest| api.describe_processor(request).await)
+        }
+        ApiKey::RollbackProcessor => {
+            call.simple(async |api, request: RollbackProcessorRequest| api.rollback_processor(request).await)
         }
         ApiKey::SetProcessorPaused => {
             call.simple(async |api, request: SetProcessorPausedRequest| api.set_processor_paused(request).await)

@@ -113,6 +113,14 @@ impl TaskHost {
         &mut self.overlay
     }
 
+    /// Goes on for another deployment, between two steps.
+    pub(crate) fn adopt(&mut self, outputs: Vec<OutputTopic>, limits: HostLimits) {
+        debug_assert!(self.emitted.is_empty() && self.timers.is_empty(), "no step is open");
+        self.outputs = outputs;
+        self.lines.per_second_max = limits.log_lines_per_second_max;
+        self.limits = limits;
+    }
+
     /// Takes what the step emitted, by output partition.
     pub(crate) fn take_outputs(&mut self) -> Vec<PartitionOutput> {
         self.emitted_bytes = 0;

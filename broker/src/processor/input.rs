@@ -36,6 +36,19 @@ pub(crate) enum ReadError {
     },
 }
 
+/// A record of a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InputRecord<'a> {
+    /// Milliseconds since the Unix epoch.
+    pub(crate) timestamp: i64,
+    /// Key, or null.
+    pub(crate) key: Option<&'a [u8]>,
+    /// Value, or null.
+    pub(crate) value: Option<&'a [u8]>,
+    /// Headers as they are in a record batch.
+    pub(crate) headers: &'a [u8],
+}
+
 /// Records for one guest call; reused from step to step.
 #[derive(Default)]
 pub(crate) struct StepInput {
@@ -80,6 +93,27 @@ impl StepInput {
         let crc = crc_of(&self.assembly);
         self.range = Some(InputRange { input: view.id, from: position, to, leader_epoch, record_count, crc });
         Ok(true)
+    }
+
+    /// Nothing is read: a step of timers alone.
+    pub(crate) fn clear(&mut self) {
+        self.assembly.clear();
+        self.range = None;
+    }
+
+    /// A record of the call, as it lies in its batch.
+    pub(crate) fn record(&self, number: usize) -> Option<InputRecord<'_>> {
+        if number >= self.assembly.len() {
+            return None;
+        }
+        let (entry, data) = (self.assembly.index().slice(number..number + 1), self.assembly.data());
+        let word = |at: usize| entry.get(at..)?.first_chunk().map(|bytes| i32::from_le_bytes(*bytes));
+        let field = |at: usize| {
+            let length = usize::try_from(word(at + 4)?).ok()?;
+            data.get(usize::try_from(word(at)?).ok()?..)?.get(..length)
+        };
+        let timestamp = i64::from_le_bytes(*entry.first_chunk()?);
+        Some(InputRecord { timestamp, key: field(12), value: field(20), headers: field(28).unwrap_or_default() })
     }
 
     /// The records, for the guest.

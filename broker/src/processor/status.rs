@@ -23,6 +23,12 @@ pub struct TaskStatus {
     pub cpu_us: u64,
     /// Instances after the first.
     pub restarts: u64,
+    /// Records that the error policy left out.
+    pub skipped: u64,
+    /// Records that it wrote to the dead letter topic.
+    pub dead_lettered: u64,
+    /// How long the newest swap took, in microseconds.
+    pub swap_us: Option<u64>,
     /// The last error.
     pub last_error: Option<TaskError>,
 }
@@ -39,6 +45,9 @@ impl Default for TaskStatus {
             memory_bytes: 0,
             cpu_us: 0,
             restarts: 0,
+            skipped: 0,
+            dead_lettered: 0,
+            swap_us: None,
             last_error: None,
         }
     }
@@ -66,6 +75,9 @@ impl TaskStatus {
             memory_bytes: self.memory_bytes,
             cpu_us: self.cpu_us,
             restarts: self.restarts,
+            skipped: self.skipped,
+            dead_lettered: self.dead_lettered,
+            swap_us: self.swap_us,
             last_error: self.last_error,
         }
     }

@@ -2,11 +2,14 @@
 
 mod commands;
 mod driver;
+mod errors;
 mod guest;
 mod surroundings;
+mod swap;
 mod takeover;
 
 pub use driver::{Failure, TaskDriver};
+pub(super) use guest::{deployment_of, instance_limits, try_init};
 pub(super) use surroundings::BrokerSurroundings;
 pub use surroundings::{Surroundings, TaskGuest};
 
@@ -23,7 +26,7 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Mails that wait for a task; replies and news come on top, their number is bounded by what was begun.
 const MAILS_MAX: usize = 1024;
@@ -50,6 +53,8 @@ pub enum Mail {
     Pause(bool),
     /// An operator resumes: try again after a failure.
     Restart,
+    /// Another deployment of the same processor: go on with it between two steps.
+    Swap(Box<TaskSetting>),
     /// End between two steps.
     End,
 }
@@ -103,6 +108,11 @@ impl RunningTask {
         self.mails.send_internal(Mail::Pause(paused));
     }
 
+    /// Has the task go on with another deployment, between two steps; a failed one tries again with it.
+    pub(super) fn swap(&self, setting: TaskSetting) {
+        self.mails.send_internal(Mail::Swap(Box::new(setting)));
+    }
+
     /// Has a failed task try again; whether it had failed.
     pub(super) fn restart_if_failed(&self) -> bool {
         let failed = self.status.lock().state == TaskState::Failed;
@@ -140,6 +150,10 @@ fn drive(mut driver: TaskDriver<BrokerSurroundings>, received: &Receiver<Mail>) 
         for mail in mails.drain(..) {
             driver.take(clock.now(), mail);
         }
+        let swapping = driver.is_swapping().then(Instant::now);
         driver.advance(clock.now());
+        if let Some(begun) = swapping.filter(|_| !driver.is_swapping()) {
+            driver.swapped(begun.elapsed());
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::text::{parse_bytes, parse_setting, timestamp};
 use clap::{Args, Subcommand, ValueEnum};
 use headwater_client::Admin;
 use headwater_protocol::messages::processor::{
-    DeployProcessorRequest, LogLevel, ProcessorLimits, ProcessorLogLine, StartFrom,
+    DeployProcessorRequest, ErrorPolicy, LogLevel, OnError, ProcessorLimits, ProcessorLogLine, StartFrom,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -51,6 +51,17 @@ Examples:
         /// Name of the processor.
         processor: String,
     },
+    /// Bring back what ran before the newest deployment; a second rollback undoes the first.
+    #[command(after_help = "\
+Module, outputs, settings, limits and error policy are those of the former
+deployment; state and positions stay.
+
+Examples:
+  headwater processor rollback word-count")]
+    Rollback {
+        /// Name of the processor.
+        processor: String,
+    },
     /// End a processor and delete its state and changelog; its outputs stay.
     #[command(after_help = "\
 Examples:
@@ -77,7 +88,9 @@ by their order.
 
 Examples:
   headwater processor deploy word-count -m word-count -i lines -o counts -s counts
-  headwater processor deploy loud -m shout@2 -i lines -o loud --setting suffix=!")]
+  headwater processor deploy loud -m shout@2 -i lines -o loud --setting suffix=!
+  headwater processor deploy strict -m parse -i lines -o rows \\
+    --on-error dead-letter --dead-letter-topic bad-lines")]
 pub(crate) struct DeployArguments {
     /// Name of the processor, by the rules of topic names.
     processor: String,
@@ -117,6 +130,26 @@ pub(crate) struct DeployArguments {
     /// Records handed to the module in one call [default: 1000].
     #[arg(long, value_name = "COUNT")]
     records_per_step_max: Option<u32>,
+    /// What becomes of a record that the module can't process.
+    #[arg(long, value_enum, default_value_t = OnErrorArgument::Fail)]
+    on_error: OnErrorArgument,
+    /// Topic for such records, cause and position in their headers.
+    #[arg(long, value_name = "TOPIC", required_if_eq("on_error", "dead-letter"))]
+    dead_letter_topic: Option<String>,
+    /// How often the record alone is tried again before [default: 1].
+    #[arg(long, value_name = "COUNT")]
+    retries: Option<u32>,
+}
+
+/// `--on-error`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum OnErrorArgument {
+    /// The task stops in front of it until somebody acts.
+    Fail,
+    /// It is left out; the commit says so.
+    Skip,
+    /// It is left out and written to --dead-letter-topic, in the same commit.
+    DeadLetter,
 }
 
 /// `--from`
@@ -175,6 +208,7 @@ pub(crate) async fn run(command: ProcessorCommand, global: &GlobalOptions) -> Re
         },
         ProcessorCommand::Pause { processor } => set_paused(&admin, &processor, true, format).await,
         ProcessorCommand::Resume { processor } => set_paused(&admin, &processor, false, format).await,
+        ProcessorCommand::Rollback { processor } => rollback(&admin, &processor, format).await,
         ProcessorCommand::Delete { processor } => delete(&admin, &processor, format).await,
         ProcessorCommand::Logs(arguments) => logs(&admin, &arguments, format).await,
     };
@@ -183,6 +217,9 @@ pub(crate) async fn run(command: ProcessorCommand, global: &GlobalOptions) -> Re
 }
 
 async fn deploy(admin: &Admin, arguments: DeployArguments, format: Format) -> Result<(), CliError> {
+    if arguments.dead_letter_topic.is_some() && arguments.on_error != OnErrorArgument::DeadLetter {
+        return Err(CliError::Usage("--dead-letter-topic needs --on-error dead-letter".to_owned()));
+    }
     let request = request(arguments);
     let (name, module) = (request.name.clone(), request.module.clone());
     let deployed = admin.deploy_processor(request).await?;
@@ -218,6 +255,14 @@ fn request(arguments: DeployArguments) -> DeployProcessorRequest {
             state_bytes_max: arguments.state_max.unwrap_or(defaults.state_bytes_max),
             log_lines_per_second_max: arguments.log_lines_per_second_max.unwrap_or(defaults.log_lines_per_second_max),
             records_per_step_max: arguments.records_per_step_max.unwrap_or(defaults.records_per_step_max),
+        },
+        errors: ErrorPolicy {
+            retries: arguments.retries.unwrap_or(ErrorPolicy::default().retries),
+            then: match (arguments.on_error, arguments.dead_letter_topic) {
+                (OnErrorArgument::DeadLetter, Some(topic)) => OnError::DeadLetter { topic },
+                (OnErrorArgument::Skip, _) => OnError::Skip,
+                (OnErrorArgument::Fail | OnErrorArgument::DeadLetter, _) => OnError::Fail,
+            },
         },
     }
 }
@@ -259,6 +304,13 @@ async fn set_paused(admin: &Admin, name: &str, paused: bool, format: Format) -> 
         let is = if paused { "paused" } else { "running" };
         if changed { format!("processor {name} is {is} now") } else { format!("processor {name} was {is} already") }
     })
+}
+
+async fn rollback(admin: &Admin, name: &str, format: Format) -> Result<(), CliError> {
+    let rolled = admin.rollback_processor(name).await?;
+    let document = json!({"name": name, "revision": rolled.revision, "module": rolled.module});
+    format
+        .print(&document, || format!("processor {name} runs {} again, as revision {}", rolled.module, rolled.revision))
 }
 
 async fn delete(admin: &Admin, name: &str, format: Format) -> Result<(), CliError> {
@@ -334,6 +386,20 @@ mod tests {
         assert_eq!((request.inputs, request.outputs), (vec!["a".into(), "b".into()], vec!["x".into(), "y".into()]));
         assert_eq!(request.settings, [("k".to_owned(), "v=w".to_owned())]);
         assert_eq!((request.from, request.limits), (StartFrom::Earliest, ProcessorLimits::default()));
+    }
+
+    #[test]
+    fn an_error_policy_is_given_in_words() {
+        let policy = |words: &[&str]| deployed(&[&["-i", "a"], words].concat()).errors;
+        assert_eq!(policy(&[]), ErrorPolicy::default());
+        let skip = ErrorPolicy { retries: 0, then: OnError::Skip };
+        assert_eq!(policy(&["--on-error", "skip", "--retries", "0"]), skip);
+        let then = OnError::DeadLetter { topic: "bad".to_owned() };
+        let words = ["--on-error", "dead-letter", "--dead-letter-topic", "bad"];
+        assert_eq!(policy(&words), ErrorPolicy { then, ..ErrorPolicy::default() });
+        let line = ["headwater", "processor", "deploy", "p", "-m", "m", "-i", "a", "--on-error", "dead-letter"];
+        let refusal = Arguments::try_parse_from(line).unwrap_err().to_string();
+        assert!(refusal.contains("--dead-letter-topic"), "{refusal}");
     }
 
     #[test]

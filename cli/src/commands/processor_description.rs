@@ -3,7 +3,7 @@
 use crate::output::{pairs, table};
 use crate::text::{bytes, duration, timestamp};
 use headwater_protocol::messages::processor::{
-    ProcessorDescription, ProcessorLimits, TaskDescription, TaskError, TaskState,
+    ErrorPolicy, OnError, ProcessorDescription, ProcessorLimits, TaskDescription, TaskError, TaskState,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub(crate) fn description(processor: &ProcessorDescription) -> Value {
         "settings": settings,
         "changelog": processor.changelog,
         "limits": limits_object(&processor.limits),
+        "errors": errors_object(&processor.errors),
+        "previous_module": processor.previous,
         "tasks": tasks,
     })
 }
@@ -47,6 +49,24 @@ fn limits_object(limits: &ProcessorLimits) -> Value {
         "log_lines_per_second_max": limits.log_lines_per_second_max,
         "records_per_step_max": limits.records_per_step_max,
     })
+}
+
+fn errors_object(errors: &ErrorPolicy) -> Value {
+    let (then, topic) = match &errors.then {
+        OnError::Fail => ("fail", None),
+        OnError::Skip => ("skip", None),
+        OnError::DeadLetter { topic } => ("dead-letter", Some(topic)),
+    };
+    json!({"retries": errors.retries, "then": then, "dead_letter_topic": topic})
+}
+
+fn errors_text(errors: &ErrorPolicy) -> String {
+    let retries = errors.retries;
+    match &errors.then {
+        OnError::Fail => format!("{retries} retries, then fail"),
+        OnError::Skip => format!("{retries} retries, then skip the record"),
+        OnError::DeadLetter { topic } => format!("{retries} retries, then a dead letter to {topic}"),
+    }
 }
 
 fn task_object(task: &TaskDescription, inputs: &[String]) -> Value {
@@ -75,6 +95,9 @@ fn task_object(task: &TaskDescription, inputs: &[String]) -> Value {
         "memory_bytes": task.memory_bytes,
         "cpu_us": task.cpu_us,
         "restarts": task.restarts,
+        "skipped": task.skipped,
+        "dead_lettered": task.dead_lettered,
+        "swap_us": task.swap_us,
         "last_error": error,
     })
 }
@@ -93,10 +116,26 @@ pub(crate) fn text(processor: &ProcessorDescription) -> String {
         ("settings", settings.join(", ")),
         ("changelog", processor.changelog.clone()),
         ("limits", limits_text(&processor.limits)),
+        ("errors", errors_text(&processor.errors)),
+        ("before", processor.previous.clone().unwrap_or_default()),
     ]);
     let tasks = table(
-        &["task", "state", "position", "lag", "steps", "in", "out", "state bytes", "memory", "cpu", "restarts"],
-        &[0, 3, 4, 5, 6, 7, 8, 9, 10],
+        &[
+            "task",
+            "state",
+            "position",
+            "lag",
+            "steps",
+            "in",
+            "out",
+            "state bytes",
+            "memory",
+            "cpu",
+            "restarts",
+            "skipped",
+            "dead letters",
+        ],
+        &[0, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
         processor.tasks.iter().map(task_row),
     );
     let errors: Vec<String> = processor
@@ -133,6 +172,8 @@ fn task_row(task: &TaskDescription) -> Vec<String> {
         bytes(task.memory_bytes),
         duration(Duration::from_micros(task.cpu_us)),
         task.restarts.to_string(),
+        task.skipped.to_string(),
+        task.dead_lettered.to_string(),
     ]
 }
 
@@ -163,6 +204,9 @@ mod tests {
             memory_bytes: 64 << 20,
             cpu_us: 1_500_000,
             restarts: 2,
+            skipped: 3,
+            dead_lettered: 4,
+            swap_us: None,
             last_error: Some(TaskError {
                 message: "the guest panicked: \x1b[31mno".to_owned(),
                 record: Some(("lines".to_owned(), 1, 5)),
@@ -180,6 +224,8 @@ mod tests {
             settings: vec![("k".to_owned(), "v".to_owned())],
             changelog: "count-changelog".to_owned(),
             limits: ProcessorLimits::default(),
+            errors: ErrorPolicy { retries: 1, then: OnError::DeadLetter { topic: "bad".to_owned() } },
+            previous: Some("word-count@0".to_owned()),
             tasks: vec![task],
         }
     }
@@ -187,9 +233,18 @@ mod tests {
     #[test]
     fn people_see_position_lag_memory_cpu_and_the_record_that_failed() {
         let text = text(&processor());
-        for part in
-            ["failed", "5/9", "2.0 KiB", "64.0 MiB", "1.5 s", "lines-1 at offset 5", "the guest panicked", "k=v"]
-        {
+        for part in [
+            "failed",
+            "5/9",
+            "2.0 KiB",
+            "64.0 MiB",
+            "1.5 s",
+            "lines-1 at offset 5",
+            "the guest panicked",
+            "k=v",
+            "a dead letter to bad",
+            "word-count@0",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

@@ -1,5 +1,6 @@
 //! From records to image.
 
+use super::errors::ErrorHandling;
 use super::image::{BrokerImage, BrokerState, ModuleImage, PartitionImage, ProcessorImage, TopicImage};
 use super::record::{MetadataRecord, ProcessorDeployed, ReplicaAssignment, TopicCreated};
 use super::{ClusterImage, MetadataIndex, TopicSettings};
@@ -116,6 +117,9 @@ impl ClusterImage {
             MetadataRecord::ProcessorPaused { processor, paused } => self.processor_paused(*processor, *paused),
             MetadataRecord::ProcessorDeleted { processor } => self.processor_deleted(*processor),
             MetadataRecord::TopicAltered { topic, settings } => self.topic_altered(*topic, settings),
+            MetadataRecord::ProcessorErrorsSet { processor, retries, then } => {
+                self.processor_errors_set(*processor, ErrorHandling { retries: *retries, then: *then })
+            }
         }
     }
 
@@ -271,8 +275,16 @@ impl ClusterImage {
         self.next_processor = self.next_processor.max(ProcessorNumber(after));
         let name: Arc<str> = Arc::from(deployed.name.as_str());
         Arc::make_mut(&mut self.processor_names).insert(Arc::clone(&name), deployed.processor);
-        let image = Arc::new(processor_image(deployed, name, paused));
+        let previous = former.map(|former| Arc::new(former.deployment()));
+        let image = Arc::new(ProcessorImage { previous, ..processor_image(deployed, name, paused) });
         Arc::make_mut(&mut self.processors).insert(deployed.processor, image);
+        Ok(())
+    }
+
+    fn processor_errors_set(&mut self, number: ProcessorNumber, errors: ErrorHandling) -> Result<(), ApplyError> {
+        let processor = Arc::make_mut(&mut self.processors).get_mut(&number);
+        let processor = processor.ok_or(ApplyError::UnknownProcessor(number))?;
+        Arc::make_mut(processor).errors = errors;
         Ok(())
     }
 
@@ -317,6 +329,8 @@ fn processor_image(deployed: &ProcessorDeployed, name: Arc<str>, paused: bool) -
         limits: deployed.limits,
         from: deployed.from.clone(),
         changelog: deployed.changelog,
+        errors: ErrorHandling::default(),
+        previous: None,
         paused,
     }
 }

@@ -1,5 +1,6 @@
 //! What the metadata records add up to.
 
+use super::errors::ErrorHandling;
 use super::record::{ModuleAdded, ModuleReference, ReplicaAssignment};
 use super::{MetadataIndex, TopicSettings};
 use headwater_protocol::ids::{
@@ -125,8 +126,27 @@ pub struct ProcessorImage {
     pub from: Vec<Vec<i64>>,
     /// The changelog topic, one partition a task.
     pub changelog: TopicId,
+    /// What becomes of a record that can't be processed.
+    pub errors: ErrorHandling,
+    /// What ran before, for a rollback.
+    pub previous: Option<Arc<DeploymentImage>>,
     /// Whether an operator paused it.
     pub paused: bool,
+}
+
+/// What of a deployment can change from one to the next.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeploymentImage {
+    /// What ran.
+    pub module: ModuleReference,
+    /// Topics it wrote.
+    pub outputs: Vec<TopicId>,
+    /// (name, value) pairs for the guest.
+    pub settings: Vec<(String, String)>,
+    /// Limits of each task.
+    pub limits: ProcessorLimits,
+    /// What became of a record that could not be processed.
+    pub errors: ErrorHandling,
 }
 
 impl ProcessorImage {
@@ -137,7 +157,21 @@ impl ProcessorImage {
 
     /// Whether it reads, writes or keeps its state in `topic`.
     pub fn uses(&self, topic: TopicId) -> bool {
-        self.changelog == topic || self.inputs.contains(&topic) || self.outputs.contains(&topic)
+        self.changelog == topic
+            || self.inputs.contains(&topic)
+            || self.outputs.contains(&topic)
+            || self.errors.dead_letters() == Some(topic)
+    }
+
+    /// What runs, as a rollback needs it.
+    pub fn deployment(&self) -> DeploymentImage {
+        DeploymentImage {
+            module: self.module.clone(),
+            outputs: self.outputs.clone(),
+            settings: self.settings.clone(),
+            limits: self.limits,
+            errors: self.errors,
+        }
     }
 }
 

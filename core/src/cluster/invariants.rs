@@ -96,6 +96,8 @@ impl ClusterImage {
         }
         let outputs = processor.outputs.iter().all(|output| self.topic(*output).is_some());
         holds(outputs, "outputs are there")?;
+        let dead_letters = processor.errors.dead_letters();
+        holds(dead_letters.is_none_or(|topic| self.topic(topic).is_some()), "the dead letter topic is there")?;
         let changelog = self.topic(processor.changelog);
         let fits = changelog.is_some_and(|changelog| changelog.internal && changelog.partitions.len() == tasks);
         holds(fits, "the changelog is internal and has a partition for each task")

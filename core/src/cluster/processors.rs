@@ -1,5 +1,6 @@
 //! Decisions about processors.
 
+use super::errors::check_errors;
 use super::names::{Named, check_name, did_you_mean};
 use super::record::{ProcessorDeployed, TopicCreated};
 use super::settings::quoted;
@@ -64,6 +65,7 @@ pub fn deploy_processor(image: &ClusterImage, deploy: DeployProcessor<'_>) -> Re
     check_stores(&request.stores)?;
     check_settings(&request.settings)?;
     check_limits(&request.limits)?;
+    let errors = check_errors(image, &request.errors, &inputs)?;
 
     let former = image.processor_by_name(&request.name);
     let mut records = Vec::with_capacity(2);
@@ -92,6 +94,7 @@ pub fn deploy_processor(image: &ClusterImage, deploy: DeployProcessor<'_>) -> Re
         from,
         changelog,
     }));
+    records.extend(errors.record(processor));
     let tasks = inputs.first().map_or(0, |anchor| anchor.partition_count());
     Ok(Decision { records, answer: Deployed { processor, revision, digest: module.digest, tasks } })
 }

@@ -91,6 +91,27 @@ pub enum MetadataRecord {
         /// (name, value) of all settings that the topic sets itself from now on.
         settings: Vec<(String, String)>,
     },
+    /// What becomes of records that a processor can't process; follows its deployment in the same batch. Without it
+    /// the default stands.
+    ProcessorErrorsSet {
+        /// The processor.
+        processor: ProcessorNumber,
+        /// How often such a record is tried again.
+        retries: u32,
+        /// What happens then.
+        then: ErrorEnd,
+    },
+}
+
+/// What happens to a record that failed once too often.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ErrorEnd {
+    /// The task stops in front of it.
+    Fail,
+    /// It is left out.
+    Skip,
+    /// It is left out and written to this topic.
+    DeadLetter(TopicId),
 }
 
 /// A new topic.

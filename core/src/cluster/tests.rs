@@ -11,7 +11,9 @@ mod topics;
 use super::*;
 use headwater_protocol::error::{ApiError, ErrorCode};
 use headwater_protocol::ids::{BrokerEpoch, BrokerId, ClusterId, DirectoryId, IncarnationId, ModuleDigest, TopicId};
-use headwater_protocol::messages::processor::{DeployProcessorRequest, ProcessorLimits, StartFrom};
+use headwater_protocol::messages::processor::{
+    DeployProcessorRequest, ErrorPolicy, OnError, ProcessorLimits, StartFrom,
+};
 use headwater_protocol::messages::topic::NewTopic;
 use std::collections::BTreeMap;
 
@@ -140,6 +142,7 @@ fn deployment(name: &str, module: &str, inputs: &[&str], outputs: &[&str]) -> De
         settings: vec![("separator".to_owned(), " ".to_owned())],
         from: StartFrom::Earliest,
         limits: ProcessorLimits::default(),
+        errors: ErrorPolicy::default(),
     }
 }
 

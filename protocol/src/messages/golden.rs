@@ -301,6 +301,8 @@ fn description() -> ProcessorDescription {
         settings: vec![("case".into(), "lower".into())],
         changelog: "count-changelog".into(),
         limits: ProcessorLimits::default(),
+        errors: ErrorPolicy { retries: 2, then: OnError::DeadLetter { topic: "dead".into() } },
+        previous: Some("word-count@0".into()),
         tasks: vec![TaskDescription {
             task: 0,
             state: TaskState::Failed,
@@ -313,6 +315,9 @@ fn description() -> ProcessorDescription {
             memory_bytes: 1 << 21,
             cpu_us: 77,
             restarts: 1,
+            skipped: 2,
+            dead_lettered: 3,
+            swap_us: Some(900),
             last_error: Some(TaskError { message: "trap".into(), record: Some(("lines".into(), 0, 10)), at: -1 }),
         }],
     }
@@ -328,6 +333,7 @@ fn processors() -> Vec<Sample> {
         settings: vec![("case".into(), "lower".into())],
         from: StartFrom::Earliest,
         limits: ProcessorLimits::default(),
+        errors: ErrorPolicy { retries: 2, then: OnError::DeadLetter { topic: "dead".into() } },
     };
     let summary = ProcessorSummary {
         name: "count".into(),
@@ -352,12 +358,18 @@ fn processors() -> Vec<Sample> {
             DeleteProcessorRequest { name: "count".into() },
             DeleteProcessorResponse { changelog: "count-changelog".into() },
         ),
+        exchange(
+            RollbackProcessorRequest { name: "count".into() },
+            RollbackProcessorResponse { revision: 3, module: "word-count@0".into() },
+        ),
         exchange(logs, ProcessorLogsResponse { lines: vec![line] }),
     ]
     .into_iter()
     .flatten()
     .collect();
     let states = [TaskState::Running, TaskState::Starting, TaskState::Paused, TaskState::Failed];
+    let ends = [OnError::Fail, OnError::Skip, OnError::DeadLetter { topic: "dead".into() }];
+    samples.push(sample("OnError", None, ends));
     samples.push(sample("TaskState", None, states));
     samples.push(sample("StartFrom", None, [StartFrom::Earliest, StartFrom::Latest]));
     let levels = [LogLevel::Trace, LogLevel::Debug, LogLevel::Info, LogLevel::Warn, LogLevel::Error];

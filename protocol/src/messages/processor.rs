@@ -23,6 +23,37 @@ pub struct DeployProcessorRequest {
     pub from: StartFrom,
     /// Limits that differ from the defaults.
     pub limits: ProcessorLimits,
+    /// What becomes of a record that can't be processed.
+    pub errors: ErrorPolicy,
+}
+
+/// What becomes of a record that can't be processed (STR-12): it is tried again, then one of [`OnError`] happens.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ErrorPolicy {
+    /// How often the record alone is tried again, each time on a new instance.
+    pub retries: u32,
+    /// What happens when it failed once more.
+    pub then: OnError,
+}
+
+/// The end of an [`ErrorPolicy`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum OnError {
+    /// The task stops in front of the record.
+    Fail,
+    /// The record is left out; the commit says so.
+    Skip,
+    /// The record is left out and written to a topic, with the cause in its headers, in the same commit.
+    DeadLetter {
+        /// The topic.
+        topic: String,
+    },
+}
+
+impl Default for ErrorPolicy {
+    fn default() -> Self {
+        Self { retries: 1, then: OnError::Fail }
+    }
 }
 
 /// Where a new processor begins in its inputs.
@@ -74,7 +105,7 @@ pub struct DeployProcessorResponse {
     /// Number of tasks: partitions of the first input.
     pub tasks: u32,
 }
-request!(DeployProcessorRequest, DeployProcessor, 0, DeployProcessorResponse);
+request!(DeployProcessorRequest, DeployProcessor, 1, DeployProcessorResponse);
 
 /// Asks for all processors.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -124,7 +155,7 @@ pub struct DescribeProcessorRequest {
     /// Name.
     pub name: String,
 }
-request!(DescribeProcessorRequest, DescribeProcessor, 0, ProcessorDescription);
+request!(DescribeProcessorRequest, DescribeProcessor, 1, ProcessorDescription);
 
 /// A processor, task by task.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -149,6 +180,10 @@ pub struct ProcessorDescription {
     pub changelog: String,
     /// Limits in force.
     pub limits: ProcessorLimits,
+    /// What becomes of a record that can't be processed.
+    pub errors: ErrorPolicy,
+    /// The module that a rollback brings back, as `name@version`.
+    pub previous: Option<String>,
     /// Its tasks, by number.
     pub tasks: Vec<TaskDescription>,
 }
@@ -178,6 +213,12 @@ pub struct TaskDescription {
     pub cpu_us: u64,
     /// Instances started after the first one (a trap ends an instance).
     pub restarts: u64,
+    /// Records that the error policy left out since this broker started the task.
+    pub skipped: u64,
+    /// Records that it wrote to the dead letter topic since then.
+    pub dead_lettered: u64,
+    /// How long the newest swap of the module kept the task from processing, in microseconds.
+    pub swap_us: Option<u64>,
     /// The last error, if there was one since this broker started the task.
     pub last_error: Option<TaskError>,
 }
@@ -224,6 +265,23 @@ pub struct DeleteProcessorResponse {
     pub changelog: String,
 }
 request!(DeleteProcessorRequest, DeleteProcessor, 0, DeleteProcessorResponse);
+
+/// Brings back the deployment before the present one, as a new revision; the state stays.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RollbackProcessorRequest {
+    /// Name.
+    pub name: String,
+}
+
+/// What runs now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RollbackProcessorResponse {
+    /// Counts deployments of this name, from 1.
+    pub revision: u32,
+    /// The module, as `name@version`.
+    pub module: String,
+}
+request!(RollbackProcessorRequest, RollbackProcessor, 0, RollbackProcessorResponse);
 
 /// Asks for log lines of a processor's guests.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -5,11 +5,11 @@ use crate::components::component;
 use serde_json::Value;
 
 /// Uploads a module of ours under its own name.
-fn upload(broker: &Broker, name: &str) {
+pub(crate) fn upload(broker: &Broker, name: &str) {
     broker.run(&["module", "upload", name, component(name).to_str().unwrap()]);
 }
 
-fn describe(broker: &Broker, processor: &str) -> Value {
+pub(crate) fn describe(broker: &Broker, processor: &str) -> Value {
     broker.json(&["processor", "describe", processor])
 }
 

@@ -2,7 +2,7 @@
 
 use super::Mail;
 use super::driver::Failure;
-use super::guest::{Verdict, judge};
+use super::errors::CallPart;
 use super::surroundings::{Surroundings, TaskGuest};
 use super::takeover::Instance;
 use crate::clock::Now;
@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use headwater_core::producer::{Admission, ProducerRefusal};
 use headwater_core::replica::{Outcome, Refusal};
 use headwater_core::task::commit::{OutputBatch, StateChange, TimerChange};
-use headwater_core::task::{OutputAnswer, OutputReply, StepError, StepRun, StopReason, TaskCommand, TaskEvent};
+use headwater_core::task::{OutputAnswer, OutputReply, StepRun, StopReason, TaskCommand, TaskEvent};
 use headwater_protocol::batch::{BatchError, BatchHeader};
 use headwater_protocol::error::{ApiError, ErrorCode};
 use headwater_protocol::ids::{LeaderEpoch, PartitionEpoch, TopicPartition};
@@ -22,9 +22,6 @@ use headwater_protocol::messages::records::Acks;
 use headwater_state::ChangelogPosition;
 use headwater_wasm_host::{CallError, InputBatch, Stopper, encode_timers};
 use parking_lot::Mutex;
-
-/// Timers that one step runs; the rest have the next one.
-const TIMERS_PER_STEP_MAX: usize = 1000;
 
 type GuestStopper = Mutex<Option<Stopper>>;
 
@@ -44,13 +41,16 @@ impl<S: Surroundings> Instance<S> {
 
     /// Runs one step if there is input or a timer; otherwise the instance is idle until news come.
     pub(super) fn run_step(&mut self, now: Now, stopper: &GuestStopper) -> Result<(), Failure> {
-        if !self.read()? && !self.has_due_timers() {
+        let timers_only = self.trouble.timers_only() && self.has_due_timers();
+        if timers_only {
+            self.input.clear();
+        } else if !self.read()? && !self.has_due_timers() {
             self.idle = true;
             return Ok(());
         }
         match self.run_guest(now.unix_ms, stopper) {
-            Ok(run) => self.commit(now.ms, run),
-            Err(error) => self.call_failed(&error),
+            Ok(run) => self.commit(now, run),
+            Err((part, error)) => self.call_failed(now, part, &error),
         }
     }
 
@@ -59,7 +59,7 @@ impl<S: Surroundings> Instance<S> {
         for place in 0..self.inputs.len() {
             let number = (self.turn + place) % self.inputs.len();
             let position = self.position(number);
-            let read = self.input.read(&self.inputs[number], position, self.records_max);
+            let read = self.input.read(&self.inputs[number], position, self.trouble.records.records());
             let found = read.map_err(|error| {
                 let topic = &self.inputs[number].topic_name;
                 Failure::new(format!("the input {topic}-{} can't be read: {error}", self.setting.task))
@@ -72,28 +72,26 @@ impl<S: Surroundings> Instance<S> {
         Ok(false)
     }
 
-    fn has_due_timers(&self) -> bool {
+    pub(super) fn has_due_timers(&self) -> bool {
         let stream_time = self.task.stream_time();
         stream_time.is_some_and(|stream_time| self.task.due_timers(stream_time).next().is_some())
     }
 
     /// Calls the guest: the records, then the timers that stream time has reached.
-    fn run_guest(&mut self, unix_ms: i64, stopper: &GuestStopper) -> Result<StepRun, CallError> {
+    fn run_guest(&mut self, unix_ms: i64, stopper: &GuestStopper) -> Result<StepRun, (CallPart, CallError)> {
         let assembly = self.input.assembly();
         let before = self.task.stream_time();
         let newest = assembly.index().timestamp_max().filter(|_| self.input.range().is_some());
         if self.input.range().is_some() && !assembly.is_empty() {
-            self.guest.process(
-                InputBatch {
-                    input: u32::try_from(self.turn).unwrap_or(u32::MAX),
-                    partition: self.setting.task,
-                    base_offset: assembly.base_offset(),
-                    stream_time: before.unwrap_or(-1),
-                    index: assembly.index().bytes(),
-                    data: assembly.data(),
-                },
-                stopper,
-            )?;
+            let batch = InputBatch {
+                input: u32::try_from(self.turn).unwrap_or(u32::MAX),
+                partition: self.setting.task,
+                base_offset: assembly.base_offset(),
+                stream_time: before.unwrap_or(-1),
+                index: assembly.index().bytes(),
+                data: assembly.data(),
+            };
+            self.guest.process(batch, stopper).map_err(|error| (CallPart::Records, error))?;
         }
         let mut run = StepRun {
             timestamp: unix_ms,
@@ -102,8 +100,8 @@ impl<S: Surroundings> Instance<S> {
             ..StepRun::default()
         };
         let stream_time = before.max(newest);
-        if let Some(stream_time) = stream_time {
-            self.run_timers(stream_time, &mut run, stopper)?;
+        if let Some(stream_time) = stream_time.filter(|_| !self.trouble.records_only()) {
+            self.run_timers(stream_time, &mut run, stopper).map_err(|error| (CallPart::Timers, error))?;
         }
         let set = self.host.lock().take_timers();
         run.timers.extend(set.into_iter().map(|(id, at)| TimerChange { id, at }));
@@ -111,8 +109,9 @@ impl<S: Surroundings> Instance<S> {
     }
 
     fn run_timers(&mut self, stream_time: i64, run: &mut StepRun, stopper: &GuestStopper) -> Result<(), CallError> {
-        let due: Vec<(i64, Bytes)> =
-            self.task.due_timers(stream_time).take(TIMERS_PER_STEP_MAX).map(|(at, id)| (at, id.clone())).collect();
+        let due = self.task.due_timers(stream_time).take(self.trouble.timers.records());
+        let due: Vec<(i64, Bytes)> = due.map(|(at, id)| (at, id.clone())).collect();
+        self.trouble.timers_called = due.len();
         if due.is_empty() {
             return Ok(());
         }
@@ -126,21 +125,22 @@ impl<S: Surroundings> Instance<S> {
     }
 
     /// Frames what the step emitted and hands all of it to the protocol.
-    fn commit(&mut self, now_ms: u64, mut run: StepRun) -> Result<(), Failure> {
+    pub(super) fn commit(&mut self, now: Now, mut run: StepRun) -> Result<(), Failure> {
         let (records_in, records_out) = {
             let host = self.host.lock();
             (self.input.assembly().len() as u64, host.emitted_records())
         };
         let outputs = self.host.lock().take_outputs();
-        run.outputs = self.frame(outputs).map_err(|error| {
+        let framed = self.frame(outputs).map_err(|error| {
             self.discard();
             Failure::new(format!("broker: an output can't be framed: {error}"))
         })?;
+        run.outputs.extend(framed);
         let mut host = self.host.lock();
         let changes = host.overlay().open_changes();
         let changes =
             changes.iter().map(|change| StateChange { store: change.store.0, key: change.key, value: change.value });
-        let step = self.task.run_step(now_ms, run, changes);
+        let step = self.task.run_step(now.ms, run, changes);
         match step {
             Ok(step) => {
                 let pushed = host.overlay_mut().push(step);
@@ -151,7 +151,7 @@ impl<S: Surroundings> Instance<S> {
             }
             Err(error) => {
                 drop(host);
-                self.not_committed(&error)
+                self.not_committed(now, &error)
             }
         }
     }
@@ -159,7 +159,11 @@ impl<S: Surroundings> Instance<S> {
     fn committed(&mut self, records_in: u64, records_out: u64) {
         self.records_in += records_in;
         self.records_out += records_out;
-        self.turn = (self.turn + 1) % self.inputs.len().max(1);
+        let more_timers = self.has_due_timers();
+        let looking = self.trouble.committed(self.input.assembly().len(), more_timers);
+        if !looking {
+            self.turn = (self.turn + 1) % self.inputs.len().max(1);
+        }
         let processor = self.setting.processor.name.to_string();
         metrics::counter!(names::STEPS, "processor" => processor.clone()).increment(1);
         metrics::counter!(names::PROCESSED_RECORDS, "processor" => processor.clone()).increment(records_in);
@@ -168,54 +172,10 @@ impl<S: Surroundings> Instance<S> {
         metrics::counter!(names::GUEST_CPU_US, "processor" => processor)
             .increment(cpu_us.saturating_sub(self.cpu_us_counted));
         self.cpu_us_counted = cpu_us;
-        // Past the trouble: back to full steps, gently.
-        let records_max = self.setting.processor.limits.records_per_step_max as usize;
-        self.records_max = self.records_max.saturating_mul(2).min(records_max);
-    }
-
-    fn not_committed(&mut self, error: &StepError) -> Result<(), Failure> {
-        self.discard();
-        let records = self.input.assembly().len();
-        match error {
-            StepError::Stopped => Ok(()),
-            StepError::TooLarge { .. } | StepError::Timers { .. } if records > 1 => {
-                self.records_max = records / 2;
-                Ok(())
-            }
-            StepError::TooLarge { .. } | StepError::Timers { .. } => Err(self.poison(format!("guest: {error}"))),
-            _ => Err(Failure::new(format!("broker: {error}"))),
-        }
-    }
-
-    fn call_failed(&mut self, error: &CallError) -> Result<(), Failure> {
-        self.discard();
-        match judge(error, self.input.assembly().len()) {
-            Verdict::Retry { records } => {
-                tracing::debug!(task = self.setting.task, %error, records, "a call failed: again on fewer records");
-                self.records_max = records;
-                Ok(())
-            }
-            Verdict::Poison(message) => Err(self.poison(message)),
-            Verdict::Broken(message) => Err(Failure::new(message)),
-            Verdict::Stopped => Ok(()),
-        }
-    }
-
-    /// The one record that is left can't be processed.
-    fn poison(&self, message: String) -> Failure {
-        let record = self.input.offset(0).zip(self.inputs.get(self.turn));
-        let record = record.map(|(offset, view)| (view.topic_name.clone(), view.id.partition, offset));
-        Failure { message, record }
-    }
-
-    /// Nothing of the call may stay: neither what it did nor what its instance remembers of it.
-    fn discard(&mut self) {
-        self.host.lock().discard();
-        self.guest.drop_instance();
     }
 
     /// Numbers the records (STEP-8) and builds the batches.
-    fn frame(&self, outputs: Vec<PartitionOutput>) -> Result<Vec<OutputBatch>, BatchError> {
+    pub(super) fn frame(&self, outputs: Vec<PartitionOutput>) -> Result<Vec<OutputBatch>, BatchError> {
         let mut framed = Vec::new();
         for PartitionOutput { topic, partition, batches } in outputs {
             let output = TopicPartition { topic, partition };

@@ -15,6 +15,7 @@ use headwater_protocol::messages::processor::{LogLevel, TaskError, TaskState};
 use headwater_wasm_host::Stopper;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Pause before an instance that lost its changelog for a moment (full disk, new leader) is followed by another.
 const TAKEOVER_PAUSE_MS: u64 = 1000;
@@ -56,6 +57,8 @@ pub struct TaskDriver<S: Surroundings> {
     guest: Arc<Mutex<Option<Stopper>>>,
     phase: Phase<S>,
     paused: bool,
+    /// The setting is newer than what the instance runs.
+    swapping: bool,
     ending: bool,
 }
 
@@ -72,7 +75,8 @@ impl<S: Surroundings> TaskDriver<S> {
     ) -> Self {
         let paused = setting.processor.paused;
         let phase = Phase::TakeOver { at_ms: 0 };
-        Self { surroundings, setting: Arc::new(setting), mails, status, guest, phase, paused, ending: false }
+        let setting = Arc::new(setting);
+        Self { surroundings, setting, mails, status, guest, phase, paused, swapping: false, ending: false }
     }
 
     /// Whether it was told to end.
@@ -86,6 +90,7 @@ impl<S: Surroundings> TaskDriver<S> {
     pub fn deadline_ms(&self) -> Option<u64> {
         match &self.phase {
             Phase::TakeOver { at_ms } => Some(*at_ms),
+            Phase::Running(_) if self.swapping => Some(0),
             Phase::Running(instance) if !self.paused && instance.may_run() => Some(0),
             Phase::Running(instance) => instance.deadline_ms(),
             Phase::Failed(instance) => instance.as_ref().and_then(|instance| instance.deadline_ms()),
@@ -139,8 +144,36 @@ impl<S: Surroundings> TaskDriver<S> {
                     self.phase = Phase::TakeOver { at_ms: now_ms };
                 }
             }
+            Mail::Swap(setting) => self.take_deployment(now_ms, *setting),
             Mail::End => self.ending = true,
         }
+    }
+
+    fn take_deployment(&mut self, now_ms: u64, setting: TaskSetting) {
+        self.surroundings.adopt(&setting.image);
+        self.setting = Arc::new(setting);
+        match &self.phase {
+            Phase::Running(_) => self.swapping = true,
+            Phase::Failed(_) => {
+                self.guest.lock().take();
+                self.phase = Phase::TakeOver { at_ms: now_ms };
+            }
+            Phase::TakeOver { .. } => {}
+        }
+    }
+
+    /// Whether the instance goes on with a newer deployment before its next step.
+    #[must_use]
+    pub fn is_swapping(&self) -> bool {
+        self.swapping
+    }
+
+    /// Notes how long the newest swap kept the task from processing.
+    pub fn swapped(&self, pause: Duration) {
+        let pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+        metrics::counter!(names::SWAPS, "processor" => self.setting.processor.name.to_string()).increment(1);
+        self.status.lock().swap_us = Some(pause_us);
+        tracing::info!(task = %self.name(), revision = self.setting.processor.revision, pause_us, "module swapped");
     }
 
     fn instance(&mut self) -> Option<&mut Instance<S>> {
@@ -161,9 +194,18 @@ impl<S: Surroundings> TaskDriver<S> {
             && now_ms >= at_ms
         {
             self.describe(TaskState::Starting);
+            self.swapping = false;
             match take_over(&self.surroundings, &self.setting, &self.mails, now_ms) {
                 Ok(instance) => self.phase = Phase::Running(Box::new(instance)),
                 Err(failure) => self.fail(now, failure),
+            }
+        }
+        if std::mem::take(&mut self.swapping)
+            && let Phase::Running(instance) = &mut self.phase
+        {
+            self.guest.lock().take();
+            if let Err(failure) = instance.swap(&self.setting) {
+                return self.fail(now, failure);
             }
         }
         let paused = self.paused;
@@ -206,7 +248,7 @@ impl<S: Surroundings> TaskDriver<S> {
 
     fn fail(&mut self, now: Now, failure: Failure) {
         tracing::error!(task = %self.name(), error = failure.message, record = ?failure.record, "the task failed");
-        metrics::counter!(names::GUEST_FAILURES, "processor" => self.setting.processor.name.to_string()).increment(1);
+        metrics::counter!(names::TASK_FAILURES, "processor" => self.setting.processor.name.to_string()).increment(1);
         self.note(now, &failure);
         let previous = std::mem::replace(&mut self.phase, Phase::Failed(None));
         if let Phase::Running(instance) = previous {

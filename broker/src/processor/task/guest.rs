@@ -4,8 +4,10 @@ use super::TaskSetting;
 use super::driver::Failure;
 use crate::module::Modules;
 use crate::processor::host::TaskHost;
+use headwater_core::cluster::{ClusterImage, ProcessorImage};
 use headwater_protocol::ids::TopicId;
-use headwater_protocol::messages::processor::LogLevel;
+use headwater_protocol::messages::processor::{LogLevel, ProcessorLimits};
+use headwater_wasm_host::limits::GUEST_THREAD_STACK_BYTES;
 use headwater_wasm_host::{
     CallError, CompiledModule, Deployment, GuestFailure, InputBatch, InstanceLimits, ProcessorInstance, Stopper,
 };
@@ -30,24 +32,8 @@ impl Guest {
     pub(super) fn load(setting: &TaskSetting, modules: &Modules, host: Arc<Mutex<TaskHost>>) -> Result<Self, Failure> {
         let processor = &setting.processor;
         let module = modules.load(processor.module.digest).map_err(|error| Failure::new(error.message))?;
-        let name_of = |topic: &TopicId| match setting.image.topic(*topic) {
-            Some(topic) => topic.name.to_string(),
-            None => topic.to_string(),
-        };
-        let deployment = Deployment {
-            processor: processor.name.to_string(),
-            task: setting.task,
-            inputs: processor.inputs.iter().map(name_of).collect(),
-            outputs: processor.outputs.iter().map(name_of).collect(),
-            stores: processor.stores.clone(),
-            settings: processor.settings.clone(),
-            log_level: LogLevel::Info,
-        };
-        let limits = InstanceLimits {
-            memory_bytes_max: processor.limits.memory_bytes_max,
-            cpu_per_record_max: Duration::from_millis(u64::from(processor.limits.cpu_ms_per_record_max)),
-            ..InstanceLimits::default()
-        };
+        let deployment = deployment_of(&setting.image, processor, setting.task);
+        let limits = instance_limits(&processor.limits);
         let mut guest =
             Self { module, deployment, limits, host, instance: None, cpu_before: Duration::ZERO, instances: 0 };
         // At once, so that a guest whose init fails says so before there is any input.
@@ -109,60 +95,110 @@ impl Guest {
     }
 }
 
+/// What the guest is told about its deployment.
+pub(in crate::processor) fn deployment_of(image: &ClusterImage, processor: &ProcessorImage, task: u32) -> Deployment {
+    let name_of = |topic: &TopicId| match image.topic(*topic) {
+        Some(topic) => topic.name.to_string(),
+        None => topic.to_string(),
+    };
+    Deployment {
+        processor: processor.name.to_string(),
+        task,
+        inputs: processor.inputs.iter().map(name_of).collect(),
+        outputs: processor.outputs.iter().map(name_of).collect(),
+        stores: processor.stores.clone(),
+        settings: processor.settings.clone(),
+        log_level: LogLevel::Info,
+    }
+}
+
+/// A deployment's limits, as an instance keeps them.
+pub(in crate::processor) fn instance_limits(limits: &ProcessorLimits) -> InstanceLimits {
+    InstanceLimits {
+        memory_bytes_max: limits.memory_bytes_max,
+        cpu_per_record_max: Duration::from_millis(u64::from(limits.cpu_ms_per_record_max)),
+        ..InstanceLimits::default()
+    }
+}
+
+/// Makes an instance of a deployment and lets it go: whether its `init` says yes. On a thread with a guest's stack,
+/// for `init` is the guest's own code. Blocks for as long as compilation and `init` take.
+///
+/// # Errors
+/// What `init`, or the loader, says.
+pub(in crate::processor) fn try_init(
+    module: CompiledModule,
+    deployment: Deployment,
+    limits: InstanceLimits,
+    host: Arc<Mutex<TaskHost>>,
+) -> Result<(), String> {
+    let instance = std::thread::Builder::new()
+        .name("try-init".to_owned())
+        .stack_size(GUEST_THREAD_STACK_BYTES)
+        .spawn(move || ProcessorInstance::new(&module, &deployment, limits, host).map(drop));
+    let instance = instance.map_err(|error| format!("broker: no thread to try the module's init on: {error}"))?;
+    match instance.join() {
+        Ok(made) => made.map_err(|error| error.to_string()),
+        Err(_) => Err("broker: trying the module's init panicked, this broker has a bug".to_owned()),
+    }
+}
+
 /// What a failed call means for the step.
 pub(super) enum Verdict {
-    /// Run it on so many records; the culprit is behind them, or is found by halving.
-    Retry {
-        /// Records of the next try, at least one.
-        records: usize,
-    },
-    /// The first record of the call can't be processed.
-    Poison(String),
+    /// A record, a timer, or their number is to blame.
+    Blame(Blame),
     /// The guest can't run at all.
     Broken(String),
     /// The task is told to end.
     Stopped,
 }
 
-/// Judges a call over `records` records.
-pub(super) fn judge(error: &CallError, records: usize) -> Verdict {
+/// What a guest did wrong.
+pub(super) struct Blame {
+    /// What the guest says to be at fault: its place in the call. Unchecked.
+    pub(super) named: Option<usize>,
+    /// Whether the step was too large: fewer records may do.
+    pub(super) too_large: bool,
+    /// For metrics.
+    pub(super) kind: &'static str,
+    /// For people.
+    pub(super) message: String,
+}
+
+/// Judges a call.
+pub(super) fn judge(error: &CallError) -> Verdict {
     let failure = match error {
         CallError::Host(error) => return Verdict::Broken(error.to_string()),
         CallError::Guest(failure) => failure,
     };
-    match failure {
-        GuestFailure::Stopped => Verdict::Stopped,
-        GuestFailure::Init(_) => Verdict::Broken(failure.to_string()),
-        GuestFailure::Failed { index: Some(index), .. } if (1..records).contains(&(*index as usize)) => {
-            Verdict::Retry { records: *index as usize }
-        }
-        GuestFailure::Failed { index: Some(0), .. } if records > 1 => Verdict::Retry { records: 1 },
-        _ if records > 1 => Verdict::Retry { records: records / 2 },
-        _ => Verdict::Poison(failure.to_string()),
-    }
+    let kind = match failure {
+        GuestFailure::Stopped => return Verdict::Stopped,
+        GuestFailure::Init(_) => return Verdict::Broken(failure.to_string()),
+        GuestFailure::Failed { .. } => "error",
+        GuestFailure::Trap(_) | GuestFailure::Dead => "trap",
+        GuestFailure::CpuLimit { .. } => "cpu-limit",
+        GuestFailure::MemoryLimit { .. } => "memory-limit",
+        GuestFailure::OutputTooLarge => "output-limit",
+    };
+    let named = match failure {
+        GuestFailure::Failed { index, .. } => index.and_then(|index| usize::try_from(index).ok()),
+        _ => None,
+    };
+    let too_large = matches!(failure, GuestFailure::OutputTooLarge);
+    Verdict::Blame(Blame { named, too_large, kind, message: failure.to_string() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn failed(index: Option<u32>) -> CallError {
-        CallError::Guest(GuestFailure::Failed { index, message: "no".to_owned() })
-    }
-
     #[test]
-    fn a_named_record_is_isolated_at_once_and_an_unnamed_one_by_halving() {
-        assert!(matches!(judge(&failed(Some(7)), 1000), Verdict::Retry { records: 7 }));
-        assert!(matches!(judge(&failed(Some(0)), 1000), Verdict::Retry { records: 1 }));
-        assert!(matches!(judge(&failed(None), 1000), Verdict::Retry { records: 500 }));
-        assert!(matches!(judge(&failed(Some(5000)), 1000), Verdict::Retry { records: 500 }));
-        assert!(matches!(judge(&failed(Some(0)), 1), Verdict::Poison(_)));
-        assert!(matches!(judge(&failed(None), 1), Verdict::Poison(_)));
-    }
-
-    #[test]
-    fn a_failed_init_is_nobodys_record() {
+    fn a_guests_own_word_is_handed_on_and_a_failed_init_is_nobodys_record() {
+        let failed = GuestFailure::Failed { index: Some(7), message: "no".to_owned() };
+        let Verdict::Blame(blame) = judge(&CallError::Guest(failed)) else { panic!("somebody is to blame") };
+        assert_eq!((blame.named, blame.too_large, blame.kind), (Some(7), false, "error"));
         let error = CallError::Guest(GuestFailure::Init("no such setting".to_owned()));
-        assert!(matches!(judge(&error, 1000), Verdict::Broken(message) if message.contains("no such setting")));
+        assert!(matches!(judge(&error), Verdict::Broken(message) if message.contains("no such setting")));
+        assert!(matches!(judge(&CallError::Guest(GuestFailure::Stopped)), Verdict::Stopped));
     }
 }

@@ -31,6 +31,9 @@ pub trait Surroundings {
     /// There is no such partition.
     fn partition_epoch(&self, id: TopicPartition) -> Result<PartitionEpoch, ApiError>;
 
+    /// Newer metadata, with which another deployment comes.
+    fn adopt(&self, image: &ClusterImage);
+
     /// The deployed code, to run over `host`.
     ///
     /// # Errors
@@ -69,7 +72,7 @@ pub trait TaskGuest {
 /// The broker around a task.
 pub(in crate::processor) struct BrokerSurroundings {
     /// Metadata of the moment; topics that a deployment names stay as long as it does.
-    pub(in crate::processor) image: ClusterImage,
+    pub(in crate::processor) image: Mutex<ClusterImage>,
     /// Inputs, outputs and changelog.
     pub(in crate::processor) partitions: Arc<Partitions>,
     /// The code.
@@ -80,13 +83,17 @@ impl Surroundings for BrokerSurroundings {
     type Guest = Guest;
 
     fn led(&self, id: TopicPartition) -> Result<Arc<PartitionHandle>, ApiError> {
-        self.partitions.led(&self.image, id)
+        self.partitions.led(&self.image.lock(), id)
     }
 
     fn partition_epoch(&self, id: TopicPartition) -> Result<PartitionEpoch, ApiError> {
-        let partition = self.image.partition(id).map(|partition| partition.partition_epoch);
+        let partition = self.image.lock().partition(id).map(|partition| partition.partition_epoch);
         partition
             .ok_or_else(|| ApiError::new(ErrorCode::UnknownTopicOrPartition, format!("there is no partition {id}")))
+    }
+
+    fn adopt(&self, image: &ClusterImage) {
+        *self.image.lock() = image.clone();
     }
 
     fn load_guest(&self, setting: &TaskSetting, host: Arc<Mutex<TaskHost>>) -> Result<Guest, Failure> {

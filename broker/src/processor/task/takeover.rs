@@ -1,6 +1,7 @@
 //! How an instance of a task begins: the changelog is read from its start, state and protocol are rebuilt (STEP-14).
 
 use super::driver::Failure;
+use super::errors::Trouble;
 use super::surroundings::{Surroundings, TaskGuest};
 use super::{Mail, TaskSetting};
 use crate::mailbox::Sender;
@@ -8,10 +9,12 @@ use crate::partition::{PartitionHandle, PartitionView};
 use crate::processor::host::{HostLimits, OutputTopic, TaskHost};
 use crate::processor::input::StepInput;
 use crate::processor::status::TaskStatus;
+use headwater_core::cluster::ProcessorImage;
 use headwater_core::task::commit::{Commit, CommitRemains, Revision};
 use headwater_core::task::{Task, TaskConfig, TaskEvent, TaskImage, TaskLimits};
 use headwater_protocol::batch::RecordBatch;
 use headwater_protocol::ids::{TaskProducer, TopicId, TopicPartition};
+use headwater_protocol::messages::processor::{ProcessorLimits, TaskError};
 use headwater_state::{ChangelogPosition, MemoryStore, Overlay, OverlayLimits, StateChanges, StoreNumber};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -34,8 +37,13 @@ pub(super) struct Instance<S: Surroundings> {
     pub(super) turn: usize,
     /// Nothing was there when last looked, and no news since.
     pub(super) idle: bool,
-    /// Records of the next step, lowered after a failure until the culprit is alone.
-    pub(super) records_max: usize,
+    /// What is known of a failure whose culprit is not found yet.
+    pub(super) trouble: Trouble,
+    /// Records that the error policy left out, and wrote to the dead letter topic.
+    pub(super) skipped: u64,
+    pub(super) dead_lettered: u64,
+    /// An error that the policy dealt with, for `describe`.
+    pub(super) noted: Option<TaskError>,
     pub(super) records_in: u64,
     pub(super) records_out: u64,
     /// CPU time that the metric has already.
@@ -63,10 +71,7 @@ pub(super) fn take_over<S: Surroundings>(
 
     let (task, overlay) = replay(setting, changelog.view())?;
     inputs.iter().try_for_each(|view| check_input(&task, view))?;
-    let limits = HostLimits {
-        output_bytes_per_step_max: processor.limits.output_bytes_per_step_max,
-        log_lines_per_second_max: processor.limits.log_lines_per_second_max,
-    };
+    let limits = host_limits(&processor.limits);
     let stores = u32::try_from(processor.stores.len()).unwrap_or(u32::MAX);
     let log = Arc::clone(&setting.log);
     let host = TaskHost::new(setting.task, overlay, stores, outputs(setting)?, limits, log);
@@ -87,7 +92,10 @@ pub(super) fn take_over<S: Surroundings>(
         input: StepInput::default(),
         turn: 0,
         idle: false,
-        records_max: processor.limits.records_per_step_max as usize,
+        trouble: Trouble::new(processor.limits.records_per_step_max as usize),
+        skipped: 0,
+        dead_lettered: 0,
+        noted: None,
         records_in: 0,
         records_out: 0,
         cpu_us_counted: 0,
@@ -125,7 +133,20 @@ fn check_input(task: &Task, input: &PartitionView) -> Result<(), Failure> {
     )))
 }
 
-fn outputs(setting: &TaskSetting) -> Result<Vec<OutputTopic>, Failure> {
+/// What the host calls keep to.
+pub(super) fn host_limits(limits: &ProcessorLimits) -> HostLimits {
+    HostLimits {
+        output_bytes_per_step_max: limits.output_bytes_per_step_max,
+        log_lines_per_second_max: limits.log_lines_per_second_max,
+    }
+}
+
+/// What commits say about the code that made them.
+pub(super) fn revision(processor: &ProcessorImage) -> Revision {
+    Revision { number: processor.revision, module: processor.module.digest }
+}
+
+pub(super) fn outputs(setting: &TaskSetting) -> Result<Vec<OutputTopic>, Failure> {
     let topic = |id: &TopicId| {
         let topic = setting.image.topic(*id).ok_or_else(|| Failure::new(format!("output topic {id} is gone")))?;
         Ok(OutputTopic {
@@ -166,7 +187,7 @@ fn replay(setting: &TaskSetting, changelog: &PartitionView) -> Result<(Task, Ove
     }
     let config = TaskConfig {
         producer: TaskProducer { processor: processor.number, task: setting.task, generation: processor.generation },
-        revision: Revision { number: processor.revision, module: processor.module.digest },
+        revision: revision(processor),
         limits: TaskLimits::default(),
     };
     let task = Task::take_over(config, image, changelog.leader_epoch, log_end).map_err(|error| damaged(&error))?;
@@ -258,7 +279,7 @@ impl<S: Surroundings> Instance<S> {
     }
 
     /// Writes down what `describe` shows.
-    pub(super) fn describe(&self, status: &mut TaskStatus) {
+    pub(super) fn describe(&mut self, status: &mut TaskStatus) {
         status.positions.clear();
         status.positions.extend((0..self.inputs.len()).map(|input| self.position(input)));
         status.steps = self.task.next_step();
@@ -268,6 +289,11 @@ impl<S: Surroundings> Instance<S> {
         status.memory_bytes = self.guest.memory_bytes();
         status.cpu_us = self.guest.cpu_us();
         status.restarts = self.guest.restarts();
+        status.skipped = self.skipped;
+        status.dead_lettered = self.dead_lettered;
+        if let Some(noted) = self.noted.take() {
+            status.last_error = Some(noted);
+        }
     }
 }
 

@@ -190,3 +190,56 @@ fn pausing_and_deleting() {
     let again = cluster.deploy(&deployment("p", "m", &["in"], &[])).unwrap();
     assert_eq!((again.processor, again.revision), (ProcessorNumber(1), 1), "a number is never used again");
 }
+
+#[test]
+fn the_error_policy_names_a_topic_that_is_there_and_no_input() {
+    let mut cluster = cluster();
+    let to = |topic: &str| ErrorPolicy { retries: 3, then: OnError::DeadLetter { topic: topic.to_owned() } };
+    let with = |errors| DeployProcessorRequest { errors, ..deployment("count", "m@1", &["in"], &["out"]) };
+    refused(cluster.deploy(&with(to("nowhere"))), ErrorCode::UnknownTopicOrPartition, &["nowhere"]);
+    refused(cluster.deploy(&with(to("in"))), ErrorCode::InvalidProcessor, &["\"in\"", "again"]);
+    let often = ErrorPolicy { retries: 101, then: OnError::Skip };
+    refused(cluster.deploy(&with(often)), ErrorCode::InvalidProcessor, &["101", "0 to 100"]);
+    cluster.deploy(&with(to("odd"))).unwrap();
+    refused(cluster.deploy(&deployment("other", "m@1", &["count-changelog"], &[])), ErrorCode::InternalTopic, &[]);
+    let processor = cluster.image.find_processor("count").unwrap();
+    assert_eq!(processor.errors.describe(&cluster.image), to("odd"));
+    let odd = cluster.image.topic_by_name("odd").unwrap().id;
+    assert!(processor.uses(odd), "it can't be deleted meanwhile");
+    // The policy is the deployment's: the next one brings its own.
+    cluster.deploy(&deployment("count", "m@1", &["in"], &["out"])).unwrap();
+    assert_eq!(cluster.image.find_processor("count").unwrap().errors, ErrorHandling::default());
+}
+
+#[test]
+fn a_rollback_brings_back_what_ran_before_and_a_second_one_undoes_it() {
+    let mut cluster = cluster();
+    let first = DeployProcessorRequest {
+        errors: ErrorPolicy { retries: 0, then: OnError::Skip },
+        ..deployment("count", "m@1", &["in"], &["out"])
+    };
+    cluster.deploy(&first).unwrap();
+    refused(rollback_processor(&cluster.image, "count"), ErrorCode::InvalidProcessor, &["once"]);
+    refused(rollback_processor(&cluster.image, "cuont"), ErrorCode::UnknownProcessor, &["count"]);
+    let second = DeployProcessorRequest {
+        settings: vec![("separator".to_owned(), ",".to_owned())],
+        ..deployment("count", "m@2", &["in"], &[])
+    };
+    cluster.deploy(&second).unwrap();
+    let (before, from) = {
+        let processor = cluster.image.find_processor("count").unwrap();
+        (processor.deployment(), processor.from.clone())
+    };
+
+    let rolled = cluster.commit(rollback_processor(&cluster.image, "count").unwrap());
+    assert_eq!((rolled.revision, rolled.module.as_str()), (3, "m@1"));
+    let processor = cluster.image.find_processor("count").unwrap();
+    assert_eq!((&processor.settings, processor.outputs.len()), (&first.settings, 1));
+    assert_eq!(processor.errors, ErrorHandling { retries: 0, then: ErrorEnd::Skip });
+    assert_eq!((&processor.from, processor.generation), (&from, 0));
+    cluster.commit(rollback_processor(&cluster.image, "count").unwrap());
+    assert_eq!(cluster.image.find_processor("count").unwrap().deployment(), before);
+
+    cluster.delete_module("m@1").unwrap();
+    refused(rollback_processor(&cluster.image, "count"), ErrorCode::UnknownModule, &["m@1", "deleted"]);
+}

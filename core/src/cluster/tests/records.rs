@@ -102,6 +102,14 @@ fn golden() -> Vec<(MetadataRecord, String)> {
             MetadataRecord::TopicAltered { topic: topic_id(4), settings: vec![("k".into(), "v".into())] },
             format!("000c{}01016b0176", sixteen("04")),
         ),
+        (
+            MetadataRecord::ProcessorErrorsSet {
+                processor: ProcessorNumber(3),
+                retries: 2,
+                then: ErrorEnd::DeadLetter(topic_id(4)),
+            },
+            format!("000d030202{}", sixteen("04")),
+        ),
     ]
 }
 

@@ -6,7 +6,9 @@ use crate::options::Options;
 use crate::report::{Figure, Goal};
 use crate::{Result, texts};
 use headwater_client::{Client, ProducerConfig};
-use headwater_protocol::messages::processor::{DeployProcessorRequest, ProcessorLimits, StartFrom, TaskState};
+use headwater_protocol::messages::processor::{
+    DeployProcessorRequest, ErrorPolicy, ProcessorLimits, StartFrom, TaskState,
+};
 use headwater_protocol::messages::records::OffsetSpec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -77,6 +79,7 @@ async fn deploy(options: &Options, client: &Client) -> Result<()> {
         settings: Vec::new(),
         from: StartFrom::Earliest,
         limits: ProcessorLimits::default(),
+        errors: ErrorPolicy::default(),
     };
     admin.deploy_processor(request).await?;
     let start = Instant::now();

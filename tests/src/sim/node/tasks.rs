@@ -17,7 +17,7 @@ const MAILS_MAX: usize = 1024;
 
 /// What is around a simulated task.
 pub struct SimSurroundings {
-    image: ClusterImage,
+    image: Mutex<ClusterImage>,
     handles: Handles,
     trap: Trap,
 }
@@ -31,8 +31,12 @@ impl Surroundings for SimSurroundings {
     }
 
     fn partition_epoch(&self, id: TopicPartition) -> Result<PartitionEpoch, ApiError> {
-        let partition = self.image.partition(id).map(|partition| partition.partition_epoch);
+        let partition = self.image.lock().partition(id).map(|partition| partition.partition_epoch);
         partition.ok_or_else(|| ApiError::new(ErrorCode::UnknownTopicOrPartition, "no such partition"))
+    }
+
+    fn adopt(&self, image: &ClusterImage) {
+        *self.image.lock() = image.clone();
     }
 
     fn load_guest(&self, setting: &TaskSetting, host: Arc<Mutex<TaskHost>>) -> Result<SimGuest, Failure> {
@@ -101,7 +105,7 @@ impl SimTask {
 impl Broker {
     pub(super) fn end_stale_tasks(&mut self, image: &ClusterImage) {
         let wanted = |number: u32| image.processors().find(|processor| processor.number.0 == number);
-        self.tasks.retain(|(number, _), task| wanted(*number).is_some_and(|image| image.revision == task.revision));
+        self.tasks.retain(|(number, _), _| wanted(*number).is_some());
     }
 
     pub(super) fn start_missing_tasks(&mut self, image: &ClusterImage) {
@@ -110,6 +114,12 @@ impl Broker {
                 let changelog = TopicPartition { topic: processor.changelog, partition: task };
                 if !self.handles.lock().contains_key(&changelog) {
                     continue;
+                }
+                if let Some(running) = self.tasks.get_mut(&(processor.number.0, task))
+                    && running.revision != processor.revision
+                {
+                    running.revision = processor.revision;
+                    running.mails.send_internal(Mail::Swap(Box::new(task_setting(image, processor, task))));
                 }
                 match self.tasks.get_mut(&(processor.number.0, task)) {
                     Some(running) if running.paused != processor.paused => {
@@ -129,14 +139,9 @@ impl Broker {
     fn start_task(&self, image: &ClusterImage, processor: &Arc<ProcessorImage>, task: u32) -> SimTask {
         let (mails, received) = mailbox(MAILS_MAX);
         let status = Arc::new(Mutex::new(TaskStatus::default()));
-        let setting = TaskSetting {
-            task,
-            processor: Arc::clone(processor),
-            image: image.clone(),
-            log: Arc::new(ProcessorLog::new(16)),
-        };
-        let surroundings =
-            SimSurroundings { image: image.clone(), handles: Arc::clone(&self.handles), trap: Trap::clone(&self.trap) };
+        let setting = task_setting(image, processor, task);
+        let (handles, trap) = (Arc::clone(&self.handles), Trap::clone(&self.trap));
+        let surroundings = SimSurroundings { image: Mutex::new(image.clone()), handles, trap };
         let stopper = Arc::new(Mutex::new(None));
         let driver = TaskDriver::new(Arc::new(surroundings), setting, mails.clone(), Arc::clone(&status), stopper);
         let (revision, paused) = (processor.revision, processor.paused);
@@ -151,4 +156,9 @@ impl Broker {
             paused,
         }
     }
+}
+
+fn task_setting(image: &ClusterImage, processor: &Arc<ProcessorImage>, task: u32) -> TaskSetting {
+    let log = Arc::new(ProcessorLog::new(16));
+    TaskSetting { task, processor: Arc::clone(processor), image: image.clone(), log }
 }

@@ -5,7 +5,7 @@ use crate::sim::guest::GuestKind;
 use crate::sim::network::StreamId;
 use crate::sim::node::{Request, Response};
 use headwater_core::cluster::AddModule;
-use headwater_protocol::messages::processor::{DeployProcessorRequest, ProcessorLimits, StartFrom};
+use headwater_protocol::messages::processor::{DeployProcessorRequest, ErrorPolicy, ProcessorLimits, StartFrom};
 use headwater_protocol::messages::topic::NewTopic;
 
 const STREAM: StreamId = 0;
@@ -159,5 +159,6 @@ pub fn deployment(
         settings: Vec::new(),
         from: StartFrom::Earliest,
         limits: ProcessorLimits { records_per_step_max: step_records, ..ProcessorLimits::default() },
+        errors: ErrorPolicy::default(),
     }
 }
