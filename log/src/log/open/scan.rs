@@ -290,8 +290,8 @@ pub(super) fn build_segments(
 }
 
 /// The magic of a whole batch of the next format at `position`: its length, magic and CRC-32C stand where v2 has
-/// them, and the checksum, over what follows it, is right. Bytes that were torn are not that; where a bit rots, one in a whole
-/// batch makes it so. Of any higher magic it is likelier that it has rotted.
+/// them, and the checksum, over what follows it, is right. Bytes that were torn are not that; where a bit rots, one in
+/// a whole batch makes it so. Of any higher magic it is likelier that it has rotted.
 fn newer_magic(file: &dyn StorageFile, position: u64, file_bytes: u64) -> Result<Option<i8>, StorageError> {
     const NEXT_MAGIC: i8 = 3;
     const LENGTH: usize = 8;
@@ -307,7 +307,7 @@ fn newer_magic(file: &dyn StorageFile, position: u64, file_bytes: u64) -> Result
     let bytes = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX).saturating_add(LENGTH + 4);
     let magic = magic.cast_signed();
     let fits =
-        bytes >= BATCH_HEADER_BYTES && bytes <= limits::APPEND_BYTES_MAX && bytes as u64 <= file_bytes - position;
+        (BATCH_HEADER_BYTES..=limits::APPEND_BYTES_MAX).contains(&bytes) && bytes as u64 <= file_bytes - position;
     if magic != NEXT_MAGIC || !fits {
         return Ok(None);
     }

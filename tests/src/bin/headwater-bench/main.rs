@@ -8,6 +8,7 @@
 //!               compaction ─ a log, cleaned                   beside: a plain read and write
 //!               tail ─────── broker process ◀── client SDK     beside: the same without a reader of everything
 //!               partitions ─ broker process ◀── client SDK     beside: the same with ten partitions
+//!               processors ─ broker process ◀── client SDK     beside: the same without a guest that attacks
 //!               log ──────── DataDirectory, Log, readers       beside: plain writes and reads
 //!               memory ───── broker process ◀── client SDK     beside: the goal
 //!                  └──▶ report: name │ what │ baseline │ ratio │ goal │ met?
@@ -27,6 +28,7 @@ mod log;
 mod memory;
 mod options;
 mod partitions;
+mod processors;
 mod produce;
 mod quinn_stream;
 mod report;
@@ -58,6 +60,7 @@ const BENCHMARKS: &[Benchmark] = &[
     ("compaction", compaction::run),
     ("tail", tail::run),
     ("partitions", partitions::run),
+    ("processors", processors::run),
     ("memory", memory::run),
 ];
 
