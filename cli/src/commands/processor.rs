@@ -20,7 +20,7 @@ use std::time::Duration;
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProcessorCommand {
     /// Start a processor, or swap the module and settings of one and keep its state.
-    Deploy(DeployArguments),
+    Deploy(Box<DeployArguments>),
     /// List processors.
     #[command(after_help = "\
 Examples:
@@ -200,7 +200,7 @@ pub(crate) async fn run(command: ProcessorCommand, global: &GlobalOptions) -> Re
     let client = connect(global).await?;
     let (admin, format) = (client.admin(), global.format);
     let outcome = match command {
-        ProcessorCommand::Deploy(arguments) => deploy(&admin, arguments, format).await,
+        ProcessorCommand::Deploy(arguments) => deploy(&admin, *arguments, format).await,
         ProcessorCommand::List => list(&admin, format).await,
         ProcessorCommand::Describe { processor } => match admin.describe_processor(&processor).await {
             Ok(found) => format.print(&description(&found), || text(&found)),
@@ -374,7 +374,7 @@ mod tests {
     fn deployed(words: &[&str]) -> DeployProcessorRequest {
         let line = [&["headwater", "processor", "deploy", "p", "--module", "m@2"], words].concat();
         match Arguments::try_parse_from(line).unwrap().command {
-            Command::Processor(ProcessorCommand::Deploy(arguments)) => request(arguments),
+            Command::Processor(ProcessorCommand::Deploy(arguments)) => request(*arguments),
             other => panic!("{other:?}"),
         }
     }
