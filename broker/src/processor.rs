@@ -62,7 +62,7 @@ impl ProcessorManager {
         ended.into_iter().for_each(end);
         for wanted in image.processors() {
             let there = self.running.lock().get_mut(&wanted.number).map(|running| {
-                if running.deployed.revision != wanted.revision {
+                if running.deployed.revision != wanted.revision || running.deployed.shadow != wanted.shadow {
                     running.swap(image, wanted);
                 }
                 if running.deployed.paused != wanted.paused {

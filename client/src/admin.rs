@@ -15,8 +15,8 @@ use headwater_protocol::messages::module::{
 };
 use headwater_protocol::messages::processor::{
     DeleteProcessorRequest, DeployProcessorRequest, DeployProcessorResponse, DescribeProcessorRequest,
-    ListProcessorsRequest, ProcessorDescription, ProcessorLogLine, ProcessorLogsRequest, ProcessorSummary,
-    RollbackProcessorRequest, RollbackProcessorResponse, SetProcessorPausedRequest,
+    EndShadowRequest, ListProcessorsRequest, ProcessorDescription, ProcessorLogLine, ProcessorLogsRequest,
+    ProcessorSummary, RollbackProcessorRequest, RollbackProcessorResponse, SetProcessorPausedRequest,
 };
 use headwater_protocol::messages::records::{FoundOffset, ListOffsetsRequest, OffsetSpec};
 use headwater_protocol::messages::topic::{
@@ -285,6 +285,14 @@ impl Admin {
         let timeout = self.shared.config.request_timeout + COMPILE_TIME_MAX;
         let request = RollbackProcessorRequest { name: name.to_owned() };
         self.shared.call_within(Target::Any, &request, timeout).await
+    }
+
+    /// Ends the shadow of a processor; gives the module that ran as one.
+    ///
+    /// # Errors
+    /// See [`Admin`]; [`ErrorCode::UnknownProcessor`]; [`ErrorCode::InvalidProcessor`] when there is none.
+    pub async fn end_shadow(&self, name: &str) -> Result<String, ClientError> {
+        Ok(self.shared.call(Target::Any, &EndShadowRequest { name: name.to_owned() }).await?.module)
     }
 
     /// All processors, by name.

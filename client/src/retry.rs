@@ -39,6 +39,7 @@ fn is_repeatable(api: ApiKey) -> bool {
         | ApiKey::DeleteModule
         | ApiKey::DeployProcessor
         | ApiKey::RollbackProcessor
+        | ApiKey::EndShadow
         | ApiKey::SetProcessorPaused
         | ApiKey::DeleteProcessor => false,
     }

@@ -27,6 +27,7 @@ mod processors;
 mod record;
 mod rollback;
 mod settings;
+mod shadow;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -48,4 +49,5 @@ pub use record::{
 };
 pub use rollback::{RolledBack, rollback_processor};
 pub use settings::{CleanupPolicy, CompactionSettings, DirtyRatio, Durability, KeyExtractor, TopicSettings};
+pub use shadow::{end_shadow, shadow_processor};
 pub use topics::{CreateTopic, TopicDefaults, alter_topic, create_topic, delete_topic};

@@ -69,6 +69,8 @@ pub enum ApiKey {
     ProcessorLogs = 35,
     /// Brings back a processor's former deployment.
     RollbackProcessor = 38,
+    /// Ends the shadow of a processor.
+    EndShadow = 39,
 }
 
 impl ApiKey {
@@ -98,6 +100,7 @@ impl ApiKey {
         (Self::DeleteProcessor, 0, 0),
         (Self::ProcessorLogs, 0, 0),
         (Self::RollbackProcessor, 0, 0),
+        (Self::EndShadow, 0, 0),
     ];
 
     /// The api of a number, if this code knows it.

@@ -4,15 +4,15 @@ use super::Api;
 use super::topics::new_topic_id;
 use crate::metadata::blocking;
 use headwater_core::cluster::{
-    ClusterImage, Decision, DeployProcessor, Deployed, ProcessorImage, delete_processor, deploy_processor,
-    rollback_processor, set_processor_paused,
+    ClusterImage, Decision, DeployProcessor, Deployed, ProcessorImage, delete_processor, deploy_processor, end_shadow,
+    rollback_processor, set_processor_paused, shadow_processor,
 };
 use headwater_protocol::error::{ApiError, ErrorCode};
 use headwater_protocol::ids::{TopicId, TopicPartition};
 use headwater_protocol::messages::processor::{
     DeleteProcessorRequest, DeleteProcessorResponse, DeployProcessorRequest, DeployProcessorResponse,
-    DescribeProcessorRequest, ListProcessorsResponse, ProcessorDescription, ProcessorLogsRequest,
-    ProcessorLogsResponse, ProcessorSummary, RollbackProcessorRequest, RollbackProcessorResponse,
+    DescribeProcessorRequest, EndShadowRequest, EndShadowResponse, ListProcessorsResponse, ProcessorDescription,
+    ProcessorLogsRequest, ProcessorLogsResponse, ProcessorSummary, RollbackProcessorRequest, RollbackProcessorResponse,
     SetProcessorPausedRequest, SetProcessorPausedResponse, StartFrom, TaskDescription, TaskState,
 };
 use std::collections::BTreeMap;
@@ -32,8 +32,12 @@ impl Api {
     ) -> Result<DeployProcessorResponse, ApiError> {
         let api = Arc::clone(&self);
         let deployed = blocking(move || {
-            api.try_decision(|image| api.decide_deployment(image, &request), &request.name)?;
-            let deployed = api.metadata.decide_blocking(|image| api.decide_deployment(image, &request))?;
+            let decide = |image: &ClusterImage| match request.shadow {
+                true => shadow_processor(image, &request),
+                false => api.decide_deployment(image, &request),
+            };
+            api.try_decision(decide, &request.name)?;
+            let deployed = api.metadata.decide_blocking(decide)?;
             let image = api.metadata.image();
             api.partitions.reconcile(&image);
             api.processors.reconcile(&image);
@@ -71,7 +75,9 @@ impl Api {
         let mut next = ClusterImage::clone(&image);
         next.apply(&decision.records)
             .map_err(|error| ApiError::new(ErrorCode::UnknownServerError, format!("this broker has a bug: {error}")))?;
-        self.processors.try_deployment(&next, next.find_processor(name)?)
+        let processor = next.find_processor(name)?;
+        self.processors
+            .try_deployment(&next, &processor.shadowing().unwrap_or_else(|| ProcessorImage::clone(processor)))
     }
 
     /// Brings back what ran before, as a new revision.
@@ -85,6 +91,17 @@ impl Api {
             let rolled = api.metadata.decide_blocking(|image| rollback_processor(image, &request.name))?;
             api.processors.reconcile(&api.metadata.image());
             Ok(RollbackProcessorResponse { revision: rolled.revision, module: rolled.module })
+        })
+        .await
+    }
+
+    /// Ends what runs beside a processor.
+    pub(crate) async fn end_shadow(self: Arc<Self>, request: EndShadowRequest) -> Result<EndShadowResponse, ApiError> {
+        let api = Arc::clone(&self);
+        blocking(move || {
+            let module = api.metadata.decide_blocking(|image| end_shadow(image, &request.name))?;
+            api.processors.reconcile(&api.metadata.image());
+            Ok(EndShadowResponse { module })
         })
         .await
     }
@@ -163,6 +180,7 @@ impl Api {
             changelog: name_of(&processor.changelog),
             limits: processor.limits,
             errors: processor.errors.describe(&image),
+            shadow: processor.shadow.as_ref().map(|shadow| shadow.module.label()),
             previous: processor.previous.as_ref().map(|previous| previous.module.label()),
             tasks: self.describe_tasks(&image, processor),
         })

@@ -13,7 +13,7 @@ use headwater_protocol::messages::module::{
     DeleteModuleRequest, DescribeModuleRequest, ListModulesRequest, UploadModuleRequest,
 };
 use headwater_protocol::messages::processor::{
-    DeleteProcessorRequest, DeployProcessorRequest, DescribeProcessorRequest, ListProcessorsRequest,
+    DeleteProcessorRequest, DeployProcessorRequest, DescribeProcessorRequest, EndShadowRequest, ListProcessorsRequest,
     ProcessorLogsRequest, RollbackProcessorRequest, SetProcessorPausedRequest,
 };
 use headwater_protocol::messages::records::{
@@ -100,6 +100,7 @@ fn route(api: &Arc<Api>, peer: &Arc<Peer>, key: ApiKey, tag: FrameTag, frame: Fr
         ApiKey::RollbackProcessor => {
             call.simple(async |api, request: RollbackProcessorRequest| api.rollback_processor(request).await)
         }
+        ApiKey::EndShadow => call.simple(async |api, request: EndShadowRequest| api.end_shadow(request).await),
         ApiKey::SetProcessorPaused => {
             call.simple(async |api, request: SetProcessorPausedRequest| api.set_processor_paused(request).await)
         }

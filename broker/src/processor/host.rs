@@ -51,6 +51,44 @@ pub(crate) struct PartitionOutput {
 /// What a step did to a timer: set it to a stream time, or cancel it.
 pub(crate) type TimerChanges = BTreeMap<Bytes, Option<i64>>;
 
+/// What a step did, to be compared with what another guest did on the same input and state.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct StepTrace {
+    /// In the order of the calls.
+    pub(crate) outputs: Vec<TracedRecord>,
+    /// Store, key, and the new value, or none for a deletion; by store and key.
+    pub(crate) changes: Vec<TracedChange>,
+    /// Timers set and cancelled.
+    pub(crate) timers: TimerChanges,
+}
+
+/// Store, key, new value.
+pub(crate) type TracedChange = (u32, Vec<u8>, Option<Vec<u8>>);
+
+/// An emitted record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct TracedRecord {
+    pub(crate) output: u32,
+    pub(crate) partition: Option<u32>,
+    pub(crate) timestamp: i64,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<u8>,
+}
+
+impl TracedRecord {
+    fn of(output: u32, record: &EmittedRecord<'_>) -> Self {
+        Self {
+            output,
+            partition: record.partition,
+            timestamp: record.timestamp,
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            headers: record.headers.to_vec(),
+        }
+    }
+}
+
 /// Limits of one task that the host calls keep.
 pub(crate) struct HostLimits {
     /// Output bytes of one step.
@@ -70,6 +108,8 @@ pub struct TaskHost {
     emitted_records: u64,
     spread: KeylessSpread,
     timers: TimerChanges,
+    /// Copies of what was emitted, while two guests are compared.
+    traced: Option<Vec<TracedRecord>>,
     limits: HostLimits,
     lines: LineBudget,
     log: Arc<ProcessorLog>,
@@ -96,6 +136,7 @@ impl TaskHost {
             emitted_records: 0,
             spread: KeylessSpread::new(u64::from(task)),
             timers: BTreeMap::new(),
+            traced: None,
             limits,
             lines,
             log,
@@ -136,6 +177,22 @@ impl TaskHost {
             .collect()
     }
 
+    /// From here to [`Self::trace`] what is emitted is copied, for a comparison.
+    pub(crate) fn begin_trace(&mut self) {
+        self.traced = Some(Vec::new());
+    }
+
+    /// What the open step did so far; nothing of it is taken away.
+    pub(crate) fn trace(&mut self) -> StepTrace {
+        let changes = self.overlay.open_changes().iter();
+        let changes = changes.map(|change| (change.store.0, change.key.to_vec(), change.value.map(<[u8]>::to_vec)));
+        StepTrace {
+            outputs: self.traced.take().unwrap_or_default(),
+            changes: changes.collect(),
+            timers: self.timers.clone(),
+        }
+    }
+
     /// Takes what the step did to timers.
     pub(crate) fn take_timers(&mut self) -> TimerChanges {
         std::mem::take(&mut self.timers)
@@ -153,6 +210,7 @@ impl TaskHost {
         self.emitted_bytes = 0;
         self.emitted_records = 0;
         self.timers.clear();
+        self.traced = None;
     }
 
     fn store(&self, store: u32) -> Result<StoreNumber, StateError> {
@@ -206,6 +264,9 @@ impl ProcessorHost for TaskHost {
             batch
                 .append_raw_headers(record.timestamp, record.key, record.value, record.headers)
                 .map_err(|error| EmitError::Host(HostFault(format!("an emitted record can't be framed: {error}"))))?;
+            if let Some(traced) = &mut self.traced {
+                traced.push(TracedRecord::of(output, &record));
+            }
             self.emitted_bytes += record_bytes(&record) as u64;
             self.emitted_records += 1;
         }

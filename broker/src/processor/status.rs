@@ -1,6 +1,6 @@
 //! What `describe` shows of a task; written by its thread, read by anybody.
 
-use headwater_protocol::messages::processor::{TaskDescription, TaskError, TaskState};
+use headwater_protocol::messages::processor::{ShadowReport, TaskDescription, TaskError, TaskState};
 
 /// A task as its thread last described it.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct TaskStatus {
     pub skipped: u64,
     /// Records that it wrote to the dead letter topic.
     pub dead_lettered: u64,
+    /// What the shadow did.
+    pub shadow: Option<ShadowReport>,
     /// How long the newest swap took, in microseconds.
     pub swap_us: Option<u64>,
     /// The last error.
@@ -47,6 +49,7 @@ impl Default for TaskStatus {
             restarts: 0,
             skipped: 0,
             dead_lettered: 0,
+            shadow: None,
             swap_us: None,
             last_error: None,
         }
@@ -77,6 +80,7 @@ impl TaskStatus {
             restarts: self.restarts,
             skipped: self.skipped,
             dead_lettered: self.dead_lettered,
+            shadow: self.shadow,
             swap_us: self.swap_us,
             last_error: self.last_error,
         }

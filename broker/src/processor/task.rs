@@ -4,6 +4,7 @@ mod commands;
 mod driver;
 mod errors;
 mod guest;
+mod shadow;
 mod surroundings;
 mod swap;
 mod takeover;

@@ -62,6 +62,14 @@ Examples:
         /// Name of the processor.
         processor: String,
     },
+    /// End what runs beside a processor for comparison (`deploy --shadow`).
+    #[command(after_help = "\
+Examples:
+  headwater processor end-shadow word-count")]
+    EndShadow {
+        /// Name of the processor.
+        processor: String,
+    },
     /// End a processor and delete its state and changelog; its outputs stay.
     #[command(after_help = "\
 Examples:
@@ -89,8 +97,8 @@ by their order.
 Examples:
   headwater processor deploy word-count -m word-count -i lines -o counts -s counts
   headwater processor deploy loud -m shout@2 -i lines -o loud --setting suffix=!
-  headwater processor deploy strict -m parse -i lines -o rows \\
-    --on-error dead-letter --dead-letter-topic bad-lines")]
+  headwater processor deploy word-count -m word-count@2 --shadow
+  headwater processor deploy p -m m -i in --on-error dead-letter --dead-letter-topic bad")]
 pub(crate) struct DeployArguments {
     /// Name of the processor, by the rules of topic names.
     processor: String,
@@ -98,7 +106,7 @@ pub(crate) struct DeployArguments {
     #[arg(long, short)]
     module: String,
     /// Topic to read; may be repeated.
-    #[arg(long, short, value_name = "TOPIC", required = true)]
+    #[arg(long, short, value_name = "TOPIC", required_unless_present = "shadow")]
     input: Vec<String>,
     /// Topic to write; may be repeated.
     #[arg(long, short, value_name = "TOPIC")]
@@ -136,6 +144,10 @@ pub(crate) struct DeployArguments {
     /// Topic for such records, cause and position in their headers.
     #[arg(long, value_name = "TOPIC", required_if_eq("on_error", "dead-letter"))]
     dead_letter_topic: Option<String>,
+    /// Run the module beside what is deployed on the same input and state, compare, and write nothing; `describe`
+    /// shows the first difference.
+    #[arg(long, conflicts_with_all = ["input", "output", "store", "dead_letter_topic", "retries"])]
+    shadow: bool,
     /// How often the record alone is tried again before [default: 1].
     #[arg(long, value_name = "COUNT")]
     retries: Option<u32>,
@@ -209,6 +221,7 @@ pub(crate) async fn run(command: ProcessorCommand, global: &GlobalOptions) -> Re
         ProcessorCommand::Pause { processor } => set_paused(&admin, &processor, true, format).await,
         ProcessorCommand::Resume { processor } => set_paused(&admin, &processor, false, format).await,
         ProcessorCommand::Rollback { processor } => rollback(&admin, &processor, format).await,
+        ProcessorCommand::EndShadow { processor } => end_shadow(&admin, &processor, format).await,
         ProcessorCommand::Delete { processor } => delete(&admin, &processor, format).await,
         ProcessorCommand::Logs(arguments) => logs(&admin, &arguments, format).await,
     };
@@ -220,6 +233,7 @@ async fn deploy(admin: &Admin, arguments: DeployArguments, format: Format) -> Re
     if arguments.dead_letter_topic.is_some() && arguments.on_error != OnErrorArgument::DeadLetter {
         return Err(CliError::Usage("--dead-letter-topic needs --on-error dead-letter".to_owned()));
     }
+    let shadow = arguments.shadow;
     let request = request(arguments);
     let (name, module) = (request.name.clone(), request.module.clone());
     let deployed = admin.deploy_processor(request).await?;
@@ -231,6 +245,9 @@ async fn deploy(admin: &Admin, arguments: DeployArguments, format: Format) -> Re
     });
     format.print(&document, || {
         let tasks = if deployed.tasks == 1 { "1 task".to_owned() } else { format!("{} tasks", deployed.tasks) };
+        if shadow {
+            return format!("{module} runs beside processor {name}, {tasks}, and writes nothing");
+        }
         format!("processor {name} runs {module}, revision {}, {tasks}", deployed.revision)
     })
 }
@@ -264,6 +281,7 @@ fn request(arguments: DeployArguments) -> DeployProcessorRequest {
                 (OnErrorArgument::Fail | OnErrorArgument::DeadLetter, _) => OnError::Fail,
             },
         },
+        shadow: arguments.shadow,
     }
 }
 
@@ -311,6 +329,12 @@ async fn rollback(admin: &Admin, name: &str, format: Format) -> Result<(), CliEr
     let document = json!({"name": name, "revision": rolled.revision, "module": rolled.module});
     format
         .print(&document, || format!("processor {name} runs {} again, as revision {}", rolled.module, rolled.revision))
+}
+
+async fn end_shadow(admin: &Admin, name: &str, format: Format) -> Result<(), CliError> {
+    let module = admin.end_shadow(name).await?;
+    let document = json!({"name": name, "module": module});
+    format.print(&document, || format!("{module} runs no longer beside processor {name}"))
 }
 
 async fn delete(admin: &Admin, name: &str, format: Format) -> Result<(), CliError> {

@@ -3,7 +3,7 @@
 use crate::output::{pairs, table};
 use crate::text::{bytes, duration, timestamp};
 use headwater_protocol::messages::processor::{
-    ErrorPolicy, OnError, ProcessorDescription, ProcessorLimits, TaskDescription, TaskError, TaskState,
+    ErrorPolicy, OnError, ProcessorDescription, ProcessorLimits, ShadowReport, TaskDescription, TaskError, TaskState,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -36,6 +36,7 @@ pub(crate) fn description(processor: &ProcessorDescription) -> Value {
         "limits": limits_object(&processor.limits),
         "errors": errors_object(&processor.errors),
         "previous_module": processor.previous,
+        "shadow_module": processor.shadow,
         "tasks": tasks,
     })
 }
@@ -98,6 +99,7 @@ fn task_object(task: &TaskDescription, inputs: &[String]) -> Value {
         "skipped": task.skipped,
         "dead_lettered": task.dead_lettered,
         "swap_us": task.swap_us,
+        "shadow": task.shadow.as_ref().map(shadow_object),
         "last_error": error,
     })
 }
@@ -117,6 +119,7 @@ pub(crate) fn text(processor: &ProcessorDescription) -> String {
         ("changelog", processor.changelog.clone()),
         ("limits", limits_text(&processor.limits)),
         ("errors", errors_text(&processor.errors)),
+        ("shadow", processor.shadow.clone().unwrap_or_default()),
         ("before", processor.previous.clone().unwrap_or_default()),
     ]);
     let tasks = table(
@@ -138,12 +141,12 @@ pub(crate) fn text(processor: &ProcessorDescription) -> String {
         &[0, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
         processor.tasks.iter().map(task_row),
     );
-    let errors: Vec<String> = processor
-        .tasks
-        .iter()
-        .filter_map(|task| task.last_error.as_ref().map(|error| error_text(task.task, error)))
-        .collect();
-    format!("{facts}\n\n{tasks}\n\n{}", errors.join("\n"))
+    let shadows = processor.tasks.iter();
+    let shadows = shadows.filter_map(|task| task.shadow.as_ref().map(|shadow| shadow_text(task.task, shadow)));
+    let errors = processor.tasks.iter();
+    let errors = errors.filter_map(|task| task.last_error.as_ref().map(|error| error_text(task.task, error)));
+    let below: Vec<String> = shadows.chain(errors).collect();
+    format!("{facts}\n\n{tasks}\n\n{}", below.join("\n"))
 }
 
 fn limits_text(limits: &ProcessorLimits) -> String {
@@ -177,6 +180,21 @@ fn task_row(task: &TaskDescription) -> Vec<String> {
     ]
 }
 
+fn shadow_object(shadow: &ShadowReport) -> Value {
+    json!({
+        "records": shadow.records,
+        "steps": shadow.steps,
+        "differing_steps": shadow.differing_steps,
+        "first_difference": shadow.first_difference,
+    })
+}
+
+fn shadow_text(task: u32, shadow: &ShadowReport) -> String {
+    let ShadowReport { records, steps, differing_steps, first_difference } = shadow;
+    let first = first_difference.as_ref().map(|first| format!("; the first: {first}")).unwrap_or_default();
+    format!("shadow of task {task}: {differing_steps} of {steps} steps differ, {records} records{first}")
+}
+
 fn error_text(task: u32, error: &TaskError) -> String {
     let at = timestamp(error.at);
     let record = match &error.record {
@@ -207,6 +225,7 @@ mod tests {
             skipped: 3,
             dead_lettered: 4,
             swap_us: None,
+            shadow: Some(ShadowReport { records: 9, steps: 3, differing_steps: 1, first_difference: None }),
             last_error: Some(TaskError {
                 message: "the guest panicked: \x1b[31mno".to_owned(),
                 record: Some(("lines".to_owned(), 1, 5)),
@@ -225,6 +244,7 @@ mod tests {
             changelog: "count-changelog".to_owned(),
             limits: ProcessorLimits::default(),
             errors: ErrorPolicy { retries: 1, then: OnError::DeadLetter { topic: "bad".to_owned() } },
+            shadow: Some("word-count@2".to_owned()),
             previous: Some("word-count@0".to_owned()),
             tasks: vec![task],
         }

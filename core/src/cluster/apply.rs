@@ -2,7 +2,7 @@
 
 use super::errors::ErrorHandling;
 use super::image::{BrokerImage, BrokerState, ModuleImage, PartitionImage, ProcessorImage, TopicImage};
-use super::record::{MetadataRecord, ProcessorDeployed, ReplicaAssignment, TopicCreated};
+use super::record::{MetadataRecord, ProcessorDeployed, ReplicaAssignment, ShadowDeployed, TopicCreated};
 use super::{ClusterImage, MetadataIndex, TopicSettings};
 use headwater_protocol::ids::{
     BrokerEpoch, BrokerId, ClusterId, LeaderEpoch, PartitionEpoch, ProcessorNumber, TopicId,
@@ -119,6 +119,9 @@ impl ClusterImage {
             MetadataRecord::TopicAltered { topic, settings } => self.topic_altered(*topic, settings),
             MetadataRecord::ProcessorErrorsSet { processor, retries, then } => {
                 self.processor_errors_set(*processor, ErrorHandling { retries: *retries, then: *then })
+            }
+            MetadataRecord::ProcessorShadowed { processor, shadow } => {
+                self.processor_shadowed(*processor, shadow.clone().map(Arc::new))
             }
         }
     }
@@ -288,6 +291,17 @@ impl ClusterImage {
         Ok(())
     }
 
+    fn processor_shadowed(
+        &mut self,
+        number: ProcessorNumber,
+        shadow: Option<Arc<ShadowDeployed>>,
+    ) -> Result<(), ApplyError> {
+        let processor = Arc::make_mut(&mut self.processors).get_mut(&number);
+        let processor = processor.ok_or(ApplyError::UnknownProcessor(number))?;
+        Arc::make_mut(processor).shadow = shadow;
+        Ok(())
+    }
+
     fn processor_paused(&mut self, number: ProcessorNumber, paused: bool) -> Result<(), ApplyError> {
         let processor = Arc::make_mut(&mut self.processors).get_mut(&number);
         let processor = processor.ok_or(ApplyError::UnknownProcessor(number))?;
@@ -331,6 +345,7 @@ fn processor_image(deployed: &ProcessorDeployed, name: Arc<str>, paused: bool) -
         changelog: deployed.changelog,
         errors: ErrorHandling::default(),
         previous: None,
+        shadow: None,
         paused,
     }
 }

@@ -1,7 +1,7 @@
 //! What the metadata records add up to.
 
 use super::errors::ErrorHandling;
-use super::record::{ModuleAdded, ModuleReference, ReplicaAssignment};
+use super::record::{ModuleAdded, ModuleReference, ReplicaAssignment, ShadowDeployed};
 use super::{MetadataIndex, TopicSettings};
 use headwater_protocol::ids::{
     BrokerEpoch, BrokerId, ClusterId, DirectoryId, IncarnationId, LeaderEpoch, ModuleDigest, PartitionEpoch,
@@ -130,6 +130,8 @@ pub struct ProcessorImage {
     pub errors: ErrorHandling,
     /// What ran before, for a rollback.
     pub previous: Option<Arc<DeploymentImage>>,
+    /// What runs beside it, for comparison.
+    pub shadow: Option<Arc<ShadowDeployed>>,
     /// Whether an operator paused it.
     pub paused: bool,
 }
@@ -161,6 +163,23 @@ impl ProcessorImage {
             || self.inputs.contains(&topic)
             || self.outputs.contains(&topic)
             || self.errors.dead_letters() == Some(topic)
+    }
+
+    /// Whether it, or its shadow, runs a module.
+    pub fn runs(&self, module: &ModuleReference) -> bool {
+        self.module == *module || self.shadow.as_ref().is_some_and(|shadow| shadow.module == *module)
+    }
+
+    /// The processor as its shadow runs it, if there is one.
+    pub fn shadowing(&self) -> Option<Self> {
+        let shadow = self.shadow.as_ref()?;
+        Some(Self {
+            module: shadow.module.clone(),
+            settings: shadow.settings.clone(),
+            limits: shadow.limits,
+            shadow: None,
+            ..self.clone()
+        })
     }
 
     /// What runs, as a rollback needs it.

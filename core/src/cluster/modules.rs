@@ -109,7 +109,7 @@ pub fn delete_module(image: &ClusterImage, reference: &str) -> Result<Decision<V
     }
     let mut records = Vec::with_capacity(found.len());
     for module in &found {
-        if let Some(user) = image.processors().find(|processor| processor.module == module.reference()) {
+        if let Some(user) = image.processors().find(|processor| processor.runs(&module.reference())) {
             let label = module.reference().label();
             let message = format!(
                 "module {label} is in use by processor {:?}; deploy another one there, or delete it, first",

@@ -129,7 +129,7 @@ fn partitions_of(topic: &TopicImage) -> impl Iterator<Item = TopicPartition> + u
 }
 
 /// The world's name without package and version must be `processor`.
-fn check_world(world: &str, reference: &str) -> Result<(), ApiError> {
+pub(super) fn check_world(world: &str, reference: &str) -> Result<(), ApiError> {
     let name = world.rsplit_once('/').map_or(world, |(_, name)| name);
     let name = name.split_once('@').map_or(name, |(name, _)| name);
     if name == "processor" {
@@ -199,7 +199,7 @@ fn check_stores(stores: &[String]) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn check_settings(settings: &[(String, String)]) -> Result<(), ApiError> {
+pub(super) fn check_settings(settings: &[(String, String)]) -> Result<(), ApiError> {
     if settings.len() > limits::SETTINGS_MAX {
         let (count, max) = (settings.len(), limits::SETTINGS_MAX);
         return Err(invalid(format!("{count} settings are too many; at most {max} are allowed")));
@@ -222,7 +222,7 @@ fn check_settings(settings: &[(String, String)]) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn check_limits(asked: &ProcessorLimits) -> Result<(), ApiError> {
+pub(super) fn check_limits(asked: &ProcessorLimits) -> Result<(), ApiError> {
     let wide = |(lowest, highest): (u32, u32)| (u64::from(lowest), u64::from(highest));
     let checks = [
         ("memory_bytes_max", asked.memory_bytes_max, limits::TASK_MEMORY_BYTES),

@@ -101,6 +101,24 @@ pub enum MetadataRecord {
         /// What happens then.
         then: ErrorEnd,
     },
+    /// Other code runs beside a processor's, or no longer. The next deployment ends it.
+    ProcessorShadowed {
+        /// The processor.
+        processor: ProcessorNumber,
+        /// What runs beside it.
+        shadow: Option<ShadowDeployed>,
+    },
+}
+
+/// Code that runs beside what is deployed, for comparison.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ShadowDeployed {
+    /// What runs.
+    pub module: ModuleReference,
+    /// (name, value) pairs for the guest.
+    pub settings: Vec<(String, String)>,
+    /// Limits of each task.
+    pub limits: ProcessorLimits,
 }
 
 /// What happens to a record that failed once too often.

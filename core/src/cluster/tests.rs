@@ -143,6 +143,7 @@ fn deployment(name: &str, module: &str, inputs: &[&str], outputs: &[&str]) -> De
         from: StartFrom::Earliest,
         limits: ProcessorLimits::default(),
         errors: ErrorPolicy::default(),
+        shadow: false,
     }
 }
 

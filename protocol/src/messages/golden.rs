@@ -303,6 +303,7 @@ fn description() -> ProcessorDescription {
         limits: ProcessorLimits::default(),
         errors: ErrorPolicy { retries: 2, then: OnError::DeadLetter { topic: "dead".into() } },
         previous: Some("word-count@0".into()),
+        shadow: Some("word-count@2".into()),
         tasks: vec![TaskDescription {
             task: 0,
             state: TaskState::Failed,
@@ -317,6 +318,7 @@ fn description() -> ProcessorDescription {
             restarts: 1,
             skipped: 2,
             dead_lettered: 3,
+            shadow: Some(ShadowReport { records: 9, steps: 2, differing_steps: 1, first_difference: Some("x".into()) }),
             swap_us: Some(900),
             last_error: Some(TaskError { message: "trap".into(), record: Some(("lines".into(), 0, 10)), at: -1 }),
         }],
@@ -334,6 +336,7 @@ fn processors() -> Vec<Sample> {
         from: StartFrom::Earliest,
         limits: ProcessorLimits::default(),
         errors: ErrorPolicy { retries: 2, then: OnError::DeadLetter { topic: "dead".into() } },
+        shadow: true,
     };
     let summary = ProcessorSummary {
         name: "count".into(),
@@ -362,6 +365,7 @@ fn processors() -> Vec<Sample> {
             RollbackProcessorRequest { name: "count".into() },
             RollbackProcessorResponse { revision: 3, module: "word-count@0".into() },
         ),
+        exchange(EndShadowRequest { name: "count".into() }, EndShadowResponse { module: "word-count@2".into() }),
         exchange(logs, ProcessorLogsResponse { lines: vec![line] }),
     ]
     .into_iter()

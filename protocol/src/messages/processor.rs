@@ -25,6 +25,9 @@ pub struct DeployProcessorRequest {
     pub limits: ProcessorLimits,
     /// What becomes of a record that can't be processed.
     pub errors: ErrorPolicy,
+    /// Run it beside what is deployed, compare and write nothing. Inputs, outputs and stores are those of what is
+    /// deployed, and are not looked at here.
+    pub shadow: bool,
 }
 
 /// What becomes of a record that can't be processed (STR-12): it is tried again, then one of [`OnError`] happens.
@@ -184,6 +187,8 @@ pub struct ProcessorDescription {
     pub errors: ErrorPolicy,
     /// The module that a rollback brings back, as `name@version`.
     pub previous: Option<String>,
+    /// The module that runs beside it and writes nothing, as `name@version`.
+    pub shadow: Option<String>,
     /// Its tasks, by number.
     pub tasks: Vec<TaskDescription>,
 }
@@ -217,10 +222,25 @@ pub struct TaskDescription {
     pub skipped: u64,
     /// Records that it wrote to the dead letter topic since then.
     pub dead_lettered: u64,
+    /// What the shadow did, if there is one.
+    pub shadow: Option<ShadowReport>,
     /// How long the newest swap of the module kept the task from processing, in microseconds.
     pub swap_us: Option<u64>,
     /// The last error, if there was one since this broker started the task.
     pub last_error: Option<TaskError>,
+}
+
+/// A shadow beside what is deployed, since this broker began to compare them.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ShadowReport {
+    /// Input records that both have processed.
+    pub records: u64,
+    /// Steps that both have processed.
+    pub steps: u64,
+    /// Steps in which outputs, state changes or timers differed.
+    pub differing_steps: u64,
+    /// The first difference, in words.
+    pub first_difference: Option<String>,
 }
 
 /// Why a task failed.
@@ -282,6 +302,21 @@ pub struct RollbackProcessorResponse {
     pub module: String,
 }
 request!(RollbackProcessorRequest, RollbackProcessor, 0, RollbackProcessorResponse);
+
+/// Ends the shadow of a processor.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EndShadowRequest {
+    /// Name of the processor.
+    pub name: String,
+}
+
+/// Done.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EndShadowResponse {
+    /// The module that ran, as `name@version`.
+    pub module: String,
+}
+request!(EndShadowRequest, EndShadow, 0, EndShadowResponse);
 
 /// Asks for log lines of a processor's guests.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

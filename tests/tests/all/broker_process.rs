@@ -77,6 +77,22 @@ impl Broker {
 
     /// Starts it again on its data with these environment variables.
     pub(crate) fn restart_with(&mut self, environment: &[(&str, &str)]) {
+        self.begin_with(environment);
+        let deadline = Instant::now() + PATIENCE;
+        while !self.context().exists() {
+            assert!(!self.has_ended(), "the broker ended:\n{}", self.broker_output());
+            assert!(Instant::now() < deadline, "the broker does not start:\n{}", self.broker_output());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Whether its process has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.as_mut().unwrap().try_wait().unwrap().is_some()
+    }
+
+    /// As [`Self::restart_with`], but does not wait until it serves: a fail point may kill it before.
+    pub(crate) fn begin_with(&mut self, environment: &[(&str, &str)]) {
         assert!(self.child.is_none(), "the broker runs already");
         self.environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         if self.context().exists() {
@@ -96,14 +112,6 @@ impl Broker {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
-        let deadline = Instant::now() + PATIENCE;
-        while !self.context().exists() {
-            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
-                panic!("the broker ended with {status}:\n{}", self.broker_output());
-            }
-            assert!(Instant::now() < deadline, "the broker does not start:\n{}", self.broker_output());
-            std::thread::sleep(Duration::from_millis(10));
-        }
     }
 
     /// Starts `headwater broker` on its data and certificates, with the sample configuration and these (old, new) texts

@@ -98,9 +98,11 @@ fn dead_letters_are_exact_through_kills() {
         broker.run(&["processor", "pause", "p"]);
         broker.run_with_input(&["produce", "in"], &records(chunk, &poison));
         broker.stop();
-        broker.restart_with(&[("HEADWATER_FAIL_POINT", &format!("{point}:3"))]);
-        // The broker may be gone before it has answered.
-        broker.command(&["processor", "resume", "p"]).output().unwrap();
+        // It may be gone before it serves, or before it has answered.
+        broker.begin_with(&[("HEADWATER_FAIL_POINT", &format!("{point}:3"))]);
+        while !broker.has_ended() {
+            broker.command(&["processor", "resume", "p"]).output().unwrap();
+        }
         assert!(!broker.wait_for_end().success(), "{point} is a kill, not a stop");
         broker.restart();
         // Killed before the answer, it is paused still.

@@ -181,3 +181,71 @@ fn what_is_no_processor_is_refused_with_the_reason() {
     assert!(refused(&huge).contains("at most 16777216"), "{}", refused(&huge));
     assert!(broker.json(&["module", "list"]).to_string().len() < 40, "nothing was stored");
 }
+
+#[test]
+fn a_shadow_writes_nothing_and_reports_the_first_difference() {
+    let broker = with_word_count();
+    broker.run(&["topic", "create", "passed"]);
+    upload(&broker, "filter");
+    let deploy = ["processor", "deploy", "f", "--module", "filter", "--input", "lines", "--output", "passed"];
+    broker.run(&[&deploy[..], &["--setting", "contains=a"]].concat());
+    let shadow = |name: &str, words: &[&str]| {
+        let module = if name == "f" { "filter" } else { "word-count" };
+        broker.run(&[&["processor", "deploy", name, "--module", module, "--shadow"], words].concat());
+    };
+    shadow("f", &["--setting", "contains=b"]);
+    // The same code over the same state, and one that is refused before it begins.
+    shadow("word-count", &[]);
+    let refused = ["processor", "deploy", "f", "--module", "filter", "--shadow"];
+    assert!(broker.run_failing(&refused).1.contains("--setting contains=TEXT"));
+
+    broker.run_with_input(&["produce", "lines"], "ab\na\n");
+    assert_eq!(broker.run(&["consume", "passed", "--from-beginning", "--max-messages", "2"]), "ab\na\n");
+    broker.wait_until("both are through", || {
+        ["f", "word-count"].iter().all(|name| describe(&broker, name)["tasks"][0]["shadow"]["records"] == 2)
+    });
+    let description = describe(&broker, "f");
+    assert_eq!((&description["shadow_module"], &description["revision"]), (&"filter@1".into(), &1.into()));
+    let report = &description["tasks"][0]["shadow"];
+    assert!(report["differing_steps"].as_u64().unwrap() >= 1, "{report}");
+    let first = report["first_difference"].as_str().unwrap();
+    assert!(first.contains("deployed 2, shadow 1") || first.contains("deployed 1, shadow 0"), "{first}");
+    assert!(broker.run(&["processor", "describe", "f"]).contains("shadow of task 0"));
+    let same = &describe(&broker, "word-count")["tasks"][0];
+    assert_eq!(same["shadow"]["differing_steps"], 0, "{same}");
+    assert_eq!(same["records_out"], 2, "the shadow's outputs leave nobody");
+
+    broker.run(&["processor", "end-shadow", "f"]);
+    assert!(describe(&broker, "f")["shadow_module"].is_null());
+    assert!(broker.run_failing(&["processor", "end-shadow", "f"]).1.contains("no shadow"));
+    broker.run_with_input(&["produce", "lines"], "b\nca\n");
+    assert_eq!(broker.run(&["consume", "passed", "--from-beginning", "--max-messages", "3"]), "ab\na\nca\n");
+}
+
+#[test]
+fn a_rollback_brings_back_the_former_code_and_keeps_the_state() {
+    let broker = with_word_count();
+    broker.run_with_input(&["produce", "lines"], "again\n");
+    broker.run(&["consume", "counts", "--from-beginning", "--max-messages", "1"]);
+    assert!(broker.run_failing(&["processor", "rollback", "word-count"]).1.contains("once"));
+    let deploy =
+        ["processor", "deploy", "word-count", "--module", "word-count", "--input", "lines", "--output", "counts"];
+    broker.run(&[&deploy[..], &["--store", "counts", "--setting", "new=1", "--records-per-step-max", "7"]].concat());
+    let description = describe(&broker, "word-count");
+    assert_eq!(
+        (&description["previous_module"], &description["settings"]["new"]),
+        (&"word-count@1".into(), &"1".into())
+    );
+    let rolled = broker.json(&["processor", "rollback", "word-count"]);
+    assert_eq!((&rolled["module"], &rolled["revision"]), (&"word-count@1".into(), &3.into()));
+    let description = describe(&broker, "word-count");
+    assert_eq!(
+        (description["settings"].to_string(), &description["limits"]["records_per_step_max"]),
+        ("{}".into(), &1000.into())
+    );
+    broker.run_with_input(&["produce", "lines"], "again\n");
+    let records = broker.run(&["consume", "counts", "--from-beginning", "--print-key", "--max-messages", "2"]);
+    assert!(records.contains("again\t2"), "the count went on: {records}");
+    let task = describe(&broker, "word-count")["tasks"][0].clone();
+    assert!(task["swap_us"].as_u64().is_some() && task["restarts"] == 0, "swapped in place: {task}");
+}

@@ -18,12 +18,13 @@ use headwater_core::task::{OutputAnswer, OutputReply, StepRun, StopReason, TaskC
 use headwater_protocol::batch::{BatchError, BatchHeader};
 use headwater_protocol::error::{ApiError, ErrorCode};
 use headwater_protocol::ids::{LeaderEpoch, PartitionEpoch, TopicPartition};
+use headwater_protocol::messages::processor::LogLevel;
 use headwater_protocol::messages::records::Acks;
 use headwater_state::ChangelogPosition;
 use headwater_wasm_host::{CallError, InputBatch, Stopper, encode_timers};
 use parking_lot::Mutex;
 
-type GuestStopper = Mutex<Option<Stopper>>;
+pub(super) type GuestStopper = Mutex<Option<Stopper>>;
 
 impl<S: Surroundings> Instance<S> {
     /// Hands an event to the protocol.
@@ -82,46 +83,50 @@ impl<S: Surroundings> Instance<S> {
         let assembly = self.input.assembly();
         let before = self.task.stream_time();
         let newest = assembly.index().timestamp_max().filter(|_| self.input.range().is_some());
-        if self.input.range().is_some() && !assembly.is_empty() {
-            let batch = InputBatch {
-                input: u32::try_from(self.turn).unwrap_or(u32::MAX),
-                partition: self.setting.task,
-                base_offset: assembly.base_offset(),
-                stream_time: before.unwrap_or(-1),
-                index: assembly.index().bytes(),
-                data: assembly.data(),
-            };
+        let has_records = self.input.range().is_some() && !assembly.is_empty();
+        let batch = has_records.then(|| InputBatch {
+            input: u32::try_from(self.turn).unwrap_or(u32::MAX),
+            partition: self.setting.task,
+            base_offset: assembly.base_offset(),
+            stream_time: before.unwrap_or(-1),
+            index: assembly.index().bytes(),
+            data: assembly.data(),
+        });
+        let stream_time = before.max(newest);
+        let due = self.due(stream_time.filter(|_| !self.trouble.records_only()));
+        let timers = stream_time.zip(packed(&due));
+        let timers = timers.as_ref().map(|(stream_time, packed)| (*stream_time, packed.as_slice()));
+        self.trouble.timers_called = due.len();
+        if let Some(shadow) = &mut self.shadow {
+            shadow.run(&self.host, batch, timers, stopper);
+        }
+        if let Some(batch) = batch {
             self.guest.process(batch, stopper).map_err(|error| (CallPart::Records, error))?;
+        }
+        if let Some((stream_time, packed)) = timers {
+            self.guest.on_timers(stream_time, packed, stopper).map_err(|error| (CallPart::Timers, error))?;
         }
         let mut run = StepRun {
             timestamp: unix_ms,
             inputs: self.input.range().into_iter().collect(),
             stream_time: newest,
+            // Gone first: a guest that sets one of them again means a new time.
+            timers: due.into_iter().map(|(_, id)| TimerChange { id, at: None }).collect(),
             ..StepRun::default()
         };
-        let stream_time = before.max(newest);
-        if let Some(stream_time) = stream_time.filter(|_| !self.trouble.records_only()) {
-            self.run_timers(stream_time, &mut run, stopper).map_err(|error| (CallPart::Timers, error))?;
+        let mut host = self.host.lock();
+        if let Some(shadow) = &mut self.shadow {
+            shadow.expect(host.trace());
         }
-        let set = self.host.lock().take_timers();
-        run.timers.extend(set.into_iter().map(|(id, at)| TimerChange { id, at }));
+        run.timers.extend(host.take_timers().into_iter().map(|(id, at)| TimerChange { id, at }));
         Ok(run)
     }
 
-    fn run_timers(&mut self, stream_time: i64, run: &mut StepRun, stopper: &GuestStopper) -> Result<(), CallError> {
+    /// Timers that the step calls.
+    fn due(&self, stream_time: Option<i64>) -> Vec<(i64, Bytes)> {
+        let Some(stream_time) = stream_time else { return Vec::new() };
         let due = self.task.due_timers(stream_time).take(self.trouble.timers.records());
-        let due: Vec<(i64, Bytes)> = due.map(|(at, id)| (at, id.clone())).collect();
-        self.trouble.timers_called = due.len();
-        if due.is_empty() {
-            return Ok(());
-        }
-        let mut packed = Vec::new();
-        let encoded = encode_timers(due.iter().map(|(at, id)| (*at, id.as_ref())), &mut packed);
-        #[expect(clippy::expect_used, reason = "no id is longer than TIMER_ID_BYTES_MAX")]
-        encoded.expect("ids are checked when they are set");
-        // Gone first: a guest that sets one of them again means a new time.
-        run.timers.extend(due.into_iter().map(|(_, id)| TimerChange { id, at: None }));
-        self.guest.on_timers(stream_time, &packed, stopper)
+        due.map(|(at, id)| (at, id.clone())).collect()
     }
 
     /// Frames what the step emitted and hands all of it to the protocol.
@@ -163,6 +168,10 @@ impl<S: Surroundings> Instance<S> {
         let looking = self.trouble.committed(self.input.assembly().len(), more_timers);
         if !looking {
             self.turn = (self.turn + 1) % self.inputs.len().max(1);
+        }
+        if let Some(difference) = self.shadow.as_mut().and_then(|shadow| shadow.compare(records_in)) {
+            let line = format!("the shadow differs, for the first time: {difference}");
+            self.setting.log.write(self.setting.task, LogLevel::Warn, &line);
         }
         let processor = self.setting.processor.name.to_string();
         metrics::counter!(names::STEPS, "processor" => processor.clone()).increment(1);
@@ -265,6 +274,18 @@ impl<S: Surroundings> Instance<S> {
             self.mails.send_internal(answer(unreachable(error)));
         }
     }
+}
+
+/// Due timers as a guest is told of them; none if there are none.
+fn packed(due: &[(i64, Bytes)]) -> Option<Vec<u8>> {
+    if due.is_empty() {
+        return None;
+    }
+    let mut packed = Vec::new();
+    let encoded = encode_timers(due.iter().map(|(at, id)| (*at, id.as_ref())), &mut packed);
+    #[expect(clippy::expect_used, reason = "no id is longer than TIMER_ID_BYTES_MAX")]
+    encoded.expect("ids are checked when they are set");
+    Some(packed)
 }
 
 /// One send on its way.

@@ -4,6 +4,7 @@
 use super::TaskSetting;
 use super::driver::Failure;
 use super::errors::Trouble;
+use super::shadow::Shadow;
 use super::surroundings::Surroundings;
 use super::takeover::{Instance, host_limits, outputs, revision};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ impl<S: Surroundings> Instance<S> {
         }
         self.task.set_revision(revision(processor));
         self.guest = guest;
+        self.shadow = Shadow::load(self.surroundings.as_ref(), setting, &self.host);
         self.cpu_us_counted = 0;
         self.trouble = Trouble::new(processor.limits.records_per_step_max as usize);
         self.setting = Arc::clone(setting);

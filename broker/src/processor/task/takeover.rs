@@ -2,6 +2,7 @@
 
 use super::driver::Failure;
 use super::errors::Trouble;
+use super::shadow::Shadow;
 use super::surroundings::{Surroundings, TaskGuest};
 use super::{Mail, TaskSetting};
 use crate::mailbox::Sender;
@@ -30,6 +31,8 @@ pub(super) struct Instance<S: Surroundings> {
     pub(super) task: Task,
     pub(super) host: Arc<Mutex<TaskHost>>,
     pub(super) guest: S::Guest,
+    /// Code that is compared with it.
+    pub(super) shadow: Option<Shadow<S::Guest>>,
     pub(super) changelog: Arc<PartitionHandle>,
     pub(super) inputs: Vec<Arc<PartitionView>>,
     pub(super) input: StepInput,
@@ -77,6 +80,7 @@ pub(super) fn take_over<S: Surroundings>(
     let host = TaskHost::new(setting.task, overlay, stores, outputs(setting)?, limits, log);
     let host = Arc::new(Mutex::new(host));
     let guest = surroundings.load_guest(setting, Arc::clone(&host))?;
+    let shadow = Shadow::load(surroundings.as_ref(), setting, &host);
 
     let news = Arc::new(AtomicBool::new(false));
     let heard = std::iter::once(changelog.view()).chain(&inputs);
@@ -87,6 +91,7 @@ pub(super) fn take_over<S: Surroundings>(
         task,
         host,
         guest,
+        shadow,
         changelog,
         inputs,
         input: StepInput::default(),
@@ -289,6 +294,7 @@ impl<S: Surroundings> Instance<S> {
         status.memory_bytes = self.guest.memory_bytes();
         status.cpu_us = self.guest.cpu_us();
         status.restarts = self.guest.restarts();
+        status.shadow = self.shadow.as_ref().map(Shadow::report);
         status.skipped = self.skipped;
         status.dead_lettered = self.dead_lettered;
         if let Some(noted) = self.noted.take() {

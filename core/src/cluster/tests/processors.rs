@@ -243,3 +243,20 @@ fn a_rollback_brings_back_what_ran_before_and_a_second_one_undoes_it() {
     cluster.delete_module("m@1").unwrap();
     refused(rollback_processor(&cluster.image, "count"), ErrorCode::UnknownModule, &["m@1", "deleted"]);
 }
+
+#[test]
+fn a_shadow_runs_beside_until_it_is_ended_or_something_is_deployed() {
+    let mut cluster = cluster();
+    let shadow = DeployProcessorRequest { shadow: true, ..deployment("count", "m@2", &[], &[]) };
+    refused(shadow_processor(&cluster.image, &shadow), ErrorCode::UnknownProcessor, &["count"]);
+    cluster.deploy(&deployment("count", "m@1", &["in"], &["out"])).unwrap();
+    refused(end_shadow(&cluster.image, "count"), ErrorCode::InvalidProcessor, &["no shadow"]);
+    let began = cluster.commit(shadow_processor(&cluster.image, &shadow).unwrap());
+    assert_eq!((began.revision, began.digest), (1, ModuleDigest([2; 32])));
+    refused(cluster.delete_module("m@2"), ErrorCode::ModuleInUse, &["m@2", "count"]);
+    assert_eq!(cluster.commit(end_shadow(&cluster.image, "count").unwrap()), "m@2");
+    cluster.commit(shadow_processor(&cluster.image, &shadow).unwrap());
+    cluster.deploy(&deployment("count", "m@1", &["in"], &["out"])).unwrap();
+    assert_eq!(cluster.image.find_processor("count").unwrap().shadow, None);
+    assert_eq!(cluster.replayed().find_processor("count").unwrap(), cluster.image.find_processor("count").unwrap());
+}

@@ -108,14 +108,18 @@ fn golden() -> Vec<(MetadataRecord, String)> {
 /// As [`golden`], what came later.
 fn later() -> Vec<(MetadataRecord, String)> {
     let sixteen = |byte: &str| byte.repeat(16);
-    vec![(
-        MetadataRecord::ProcessorErrorsSet {
-            processor: ProcessorNumber(3),
-            retries: 2,
-            then: ErrorEnd::DeadLetter(topic_id(4)),
-        },
-        format!("000d030202{}", sixteen("04")),
-    )]
+    let ended = MetadataRecord::ProcessorShadowed { processor: ProcessorNumber(3), shadow: None };
+    vec![
+        (ended, "000e0300".into()),
+        (
+            MetadataRecord::ProcessorErrorsSet {
+                processor: ProcessorNumber(3),
+                retries: 2,
+                then: ErrorEnd::DeadLetter(topic_id(4)),
+            },
+            format!("000d030202{}", sixteen("04")),
+        ),
+    ]
 }
 
 #[test]

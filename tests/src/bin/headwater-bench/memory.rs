@@ -80,6 +80,7 @@ async fn deploy(options: &Options, client: &Client) -> Result<()> {
         from: StartFrom::Earliest,
         limits: ProcessorLimits::default(),
         errors: ErrorPolicy::default(),
+        shadow: false,
     };
     admin.deploy_processor(request).await?;
     let start = Instant::now();

@@ -60,6 +60,7 @@ fn deployment(name: &str, module: &str, input: &str, output: &str) -> DeployProc
         from: StartFrom::Earliest,
         limits: ProcessorLimits::default(),
         errors: ErrorPolicy::default(),
+        shadow: false,
     }
 }
 

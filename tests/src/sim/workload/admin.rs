@@ -160,5 +160,6 @@ pub fn deployment(
         from: StartFrom::Earliest,
         limits: ProcessorLimits { records_per_step_max: step_records, ..ProcessorLimits::default() },
         errors: ErrorPolicy::default(),
+        shadow: false,
     }
 }
