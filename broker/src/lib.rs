@@ -22,6 +22,7 @@ mod disk;
 pub mod drive;
 mod fail_point;
 mod identity;
+pub mod local;
 mod mailbox;
 mod metadata;
 mod metrics;

@@ -10,6 +10,7 @@ mod status;
 mod task;
 
 pub use host::TaskHost;
+pub(crate) use host::{HostLimits, OutputTopic};
 pub use logs::ProcessorLog;
 pub use status::TaskStatus;
 pub use task::{Failure, Mail, Surroundings, TaskDriver, TaskGuest, TaskSetting};
@@ -22,11 +23,11 @@ use headwater_protocol::error::{ApiError, ErrorCode};
 use headwater_protocol::ids::ProcessorNumber;
 use headwater_protocol::messages::processor::TaskDescription;
 use headwater_state::{MemoryStore, Overlay, OverlayLimits};
-use host::HostLimits;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use task::{BrokerSurroundings, RunningTask, deployment_of, instance_limits, try_init};
+pub(crate) use task::instance_limits;
+use task::{BrokerSurroundings, RunningTask, deployment_of, try_init};
 
 /// Runs what metadata says.
 pub(crate) struct ProcessorManager {

@@ -8,6 +8,8 @@ pub(crate) mod log;
 pub(crate) mod log_dirs;
 pub(crate) mod module;
 mod module_build;
+mod module_new;
+mod module_test;
 pub(crate) mod offsets;
 pub(crate) mod processor;
 mod processor_description;

@@ -32,3 +32,6 @@ pub(crate) const LOG_WAIT_MS: u64 = 5000;
 
 /// Milliseconds after which something that takes long shows a progress bar.
 pub(crate) const PROGRESS_AFTER_MS: u64 = 1000;
+
+/// Bytes of a file of records that `module test` reads.
+pub(crate) const TEST_FILE_BYTES_MAX: u64 = 256 << 20;

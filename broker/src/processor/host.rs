@@ -29,6 +29,7 @@ const TIMER_CHANGES_PER_STEP_MAX: usize = 100_000;
 const TIMER_ID_BYTES_MAX: usize = 1024;
 
 /// One output of the deployment, as the host needs it.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct OutputTopic {
     /// The topic.
     pub(crate) topic: TopicId,

@@ -10,7 +10,8 @@ mod swap;
 mod takeover;
 
 pub use driver::{Failure, TaskDriver};
-pub(super) use guest::{deployment_of, instance_limits, try_init};
+pub(crate) use guest::instance_limits;
+pub(super) use guest::{deployment_of, try_init};
 pub(super) use surroundings::BrokerSurroundings;
 pub use surroundings::{Surroundings, TaskGuest};
 

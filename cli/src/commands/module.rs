@@ -2,6 +2,8 @@
 
 use crate::arguments::GlobalOptions;
 use crate::commands::module_build::{BuildArguments, build};
+use crate::commands::module_new::{NewArguments, new};
+use crate::commands::module_test::{TestArguments, test};
 use crate::context::connect;
 use crate::error::CliError;
 use crate::limits::MODULE_FILE_BYTES_MAX;
@@ -20,8 +22,12 @@ use std::path::{Path, PathBuf};
 /// Words of `headwater module`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModuleCommand {
+    /// Make a crate to begin with.
+    New(NewArguments),
     /// Build a module from a Rust crate.
     Build(BuildArguments),
+    /// Run a module on a file of records, here, without a broker.
+    Test(Box<TestArguments>),
     /// Upload a module that `module build` made.
     Upload(UploadArguments),
     /// List modules.
@@ -70,13 +76,16 @@ pub(crate) struct UploadArguments {
 
 pub(crate) async fn run(command: ModuleCommand, global: &GlobalOptions) -> Result<(), CliError> {
     let format = global.format;
-    if let ModuleCommand::Build(arguments) = command {
-        return build(&arguments, format);
-    }
+    let command = match command {
+        ModuleCommand::New(arguments) => return new(&arguments, format),
+        ModuleCommand::Build(arguments) => return build(&arguments, format),
+        ModuleCommand::Test(arguments) => return test(*arguments, format),
+        other => other,
+    };
     let client = connect(global).await?;
     let admin = client.admin();
     let outcome = match command {
-        ModuleCommand::Build(_) => Ok(()),
+        ModuleCommand::New(_) | ModuleCommand::Build(_) | ModuleCommand::Test(_) => Ok(()),
         ModuleCommand::Upload(arguments) => upload(&admin, arguments, format).await,
         ModuleCommand::List => list(&admin, format).await,
         ModuleCommand::Describe { module } => describe(&admin, &module, format).await,

@@ -6,7 +6,7 @@ use crate::commands::module::read_module;
 use crate::error::CliError;
 use crate::output::{Format, pairs};
 use crate::text::bytes;
-use cargo::compile;
+use cargo::{Compiled, compile};
 use clap::Args;
 use headwater_protocol::ids::ModuleDigest;
 use headwater_wasm_host::{InspectLimits, componentize, inspect};
@@ -35,11 +35,20 @@ pub(crate) struct BuildArguments {
     output: Option<PathBuf>,
 }
 
+/// Builds the crate in `path` and gives the component's bytes.
+pub(crate) fn build_component(path: &Path) -> Result<Vec<u8>, CliError> {
+    component_of(&compile(path)?)
+}
+
+fn component_of(compiled: &Compiled) -> Result<Vec<u8>, CliError> {
+    let core_module = read_module(&compiled.core_module)?;
+    componentize(&core_module)
+        .map_err(|error| CliError::Build(format!("{} can't become a component: {error}", compiled.name)))
+}
+
 pub(crate) fn build(arguments: &BuildArguments, format: Format) -> Result<(), CliError> {
     let compiled = compile(&arguments.path)?;
-    let core_module = read_module(&compiled.core_module)?;
-    let component = componentize(&core_module)
-        .map_err(|error| CliError::Build(format!("{} can't become a component: {error}", compiled.name)))?;
+    let component = component_of(&compiled)?;
     let inspection = inspect(&component, &InspectLimits::default())
         .map_err(|refusal| CliError::Build(format!("no broker would take {}: {refusal}", compiled.name)))?;
     let output = arguments.output.clone().unwrap_or_else(|| PathBuf::from(format!("{}.wasm", compiled.name)));

@@ -16,6 +16,7 @@ mod facts;
 mod formats;
 mod hostile;
 mod limits;
+mod module_tools;
 mod one_build;
 mod processors;
 mod readers;

@@ -113,7 +113,7 @@ pub(in crate::processor) fn deployment_of(image: &ClusterImage, processor: &Proc
 }
 
 /// A deployment's limits, as an instance keeps them.
-pub(in crate::processor) fn instance_limits(limits: &ProcessorLimits) -> InstanceLimits {
+pub(crate) fn instance_limits(limits: &ProcessorLimits) -> InstanceLimits {
     InstanceLimits {
         memory_bytes_max: limits.memory_bytes_max,
         cpu_per_record_max: Duration::from_millis(u64::from(limits.cpu_ms_per_record_max)),
