@@ -58,6 +58,7 @@
 #[cfg(all(target_arch = "wasm32", not(feature = "key-extractor")))]
 pub mod abi;
 mod context;
+mod data;
 mod deployment;
 mod error;
 mod extractor;
@@ -78,6 +79,11 @@ pub mod testing;
 mod timer;
 
 pub use context::Context;
+pub use data::Data;
+#[cfg(feature = "json")]
+pub use data::Json;
+#[cfg(feature = "postcard")]
+pub use data::Postcard;
 pub use deployment::Deployment;
 pub use error::{ContractError, EmitError, Failure, StateError, TimerError};
 pub use extractor::{KeyExtractor, Settings, Verdict};

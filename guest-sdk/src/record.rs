@@ -1,5 +1,6 @@
 //! Input records, read where they lie.
 
+use crate::data::Data;
 use crate::error::{ContractError, Failure};
 use crate::header::Headers;
 use std::borrow::Cow;
@@ -165,6 +166,22 @@ impl<'a> Record<'a> {
     /// The key as text, likewise; empty without a key.
     pub fn key_text(&self) -> Cow<'a, str> {
         String::from_utf8_lossy(self.key.unwrap_or_default())
+    }
+
+    /// The key as a type; what can't be read is a failure that names this record.
+    ///
+    /// # Errors
+    /// A key that is none of `K`, or null where `K` is no [`Option`].
+    pub fn key_as<K: Data>(&self) -> Result<K, Failure> {
+        K::decode(self.key).map_err(|why| self.failure(format_args!("the key can't be read: {why}")))
+    }
+
+    /// The value as a type, likewise; `Option<V>` where there may be tombstones.
+    ///
+    /// # Errors
+    /// A value that is none of `V`, or null where `V` is no [`Option`].
+    pub fn value_as<V: Data>(&self) -> Result<V, Failure> {
+        V::decode(self.value).map_err(|why| self.failure(format_args!("the value can't be read: {why}")))
     }
 
     /// A failure that names this record: the host need not look for it.

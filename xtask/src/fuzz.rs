@@ -45,7 +45,7 @@ pub(crate) fn run_all(filter: Option<&str>, seconds: u32) -> Result<()> {
             Ok(directory)
         };
         let mut command = bolero(&driver)?;
-        command.args(["test", name, "--engine", "libfuzzer", "--sanitizer", "NONE", "--time"]);
+        command.args(["test", name, "--engine", "libfuzzer", "--sanitizer", "NONE", "-T"]);
         command.arg(format!("{seconds}s"));
         command.arg("--corpus-dir").arg(directory("corpus")?).arg("--crashes-dir").arg(directory("crashes")?);
         run(&mut command)?;

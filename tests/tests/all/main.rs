@@ -20,5 +20,6 @@ mod module_tools;
 mod one_build;
 mod processors;
 mod readers;
+mod shipped_modules;
 mod start_up;
 mod tidy;
