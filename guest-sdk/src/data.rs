@@ -129,7 +129,8 @@ impl<T: serde::Serialize + serde::de::DeserializeOwned + 'static> Data for Postc
     }
 }
 
-#[cfg(all(test, feature = "json", feature = "postcard"))]
+#[cfg(test)]
+#[cfg(all(feature = "json", feature = "postcard"))]
 mod tests {
     use super::*;
     use crate::testing::{TestRecord, TestRunner};
