@@ -56,7 +56,8 @@ pub(crate) fn new(arguments: &NewArguments, format: Format) -> Result<(), CliErr
     let making = || CliError::io(format!("make {}", directory.display()));
     fs::create_dir(directory).map_err(making())?;
     fs::create_dir(directory.join("src")).map_err(making())?;
-    let manifest = MANIFEST.replace("{name}", name).replace("{sdk}", &sdk.display().to_string());
+    // A JSON string is a TOML string.
+    let manifest = MANIFEST.replace("{name}", name).replace("{sdk}", &json!(sdk.display().to_string()).to_string());
     let files = [("Cargo.toml", manifest.as_str()), ("src/lib.rs", arguments.template.source())];
     for (file, text) in files.into_iter().chain([(".gitignore", "/target\n")]) {
         fs::write(directory.join(file), text).map_err(making())?;

@@ -146,7 +146,8 @@ pub(crate) struct DeployArguments {
     dead_letter_topic: Option<String>,
     /// Run the module beside what is deployed on the same input and state, compare, and write nothing; `describe`
     /// shows the first difference.
-    #[arg(long, conflicts_with_all = ["input", "output", "store", "dead_letter_topic", "retries"])]
+    #[arg(long)]
+    #[arg(conflicts_with_all = ["input", "output", "store", "from", "on_error", "dead_letter_topic", "retries"])]
     shadow: bool,
     /// How often the record alone is tried again before [default: 1].
     #[arg(long, value_name = "COUNT")]
@@ -424,6 +425,16 @@ mod tests {
         let line = ["headwater", "processor", "deploy", "p", "-m", "m", "-i", "a", "--on-error", "dead-letter"];
         let refusal = Arguments::try_parse_from(line).unwrap_err().to_string();
         assert!(refusal.contains("--dead-letter-topic"), "{refusal}");
+    }
+
+    #[test]
+    fn a_shadow_takes_nothing_that_it_would_ignore() {
+        assert!(deployed(&["--shadow", "--setting", "a=b"]).shadow);
+        for words in [["-i", "a"], ["-o", "a"], ["-s", "a"], ["--from", "latest"], ["--on-error", "skip"]] {
+            let line = [&["headwater", "processor", "deploy", "p", "-m", "m", "--shadow"][..], &words].concat();
+            let refusal = Arguments::try_parse_from(line).unwrap_err().to_string();
+            assert!(refusal.contains("--shadow") && refusal.contains("cannot be used"), "{refusal}");
+        }
     }
 
     #[test]

@@ -88,11 +88,23 @@ fn a_timer_that_fails_is_told_apart_from_the_record_that_set_it() {
         let broker = under_attack(&["--on-error", "skip", "--retries", "0"]);
         let task = attacked(&broker, attack);
         let said = task["last_error"]["message"].as_str().unwrap();
+        assert!(said.contains(&format!("timer {attack:?} at ")), "{said}");
         assert!(said.contains(message) && task["last_error"]["record"].is_null(), "{task}");
         assert!(broker.metrics().contains(&format!("kind=\"{kind}\"")), "{}", broker.metrics());
         let all = broker.run(&["consume", "out", "--from-beginning", "--max-messages", "3"]);
         assert_eq!(all, format!("a\n{attack}\nb\n"), "no record is lost for a timer's sake");
     }
+}
+
+#[test]
+fn timers_that_are_too_large_for_one_step_together_are_nobodys_fault() {
+    let broker = under_attack(&["--on-error", "skip", "--retries", "0"]);
+    broker.run_with_input(&["produce", "in"], "timers-large\n");
+    broker.wait_until("every timer has fired", || {
+        broker.json(&["offsets", "out"])[0]["offset"] == 7 || describe(&broker, "p")["tasks"][0]["skipped"] != 0
+    });
+    let task = describe(&broker, "p")["tasks"][0].clone();
+    assert_eq!((&task["skipped"], &task["records_out"]), (&0.into(), &7.into()), "{task}");
 }
 
 #[test]

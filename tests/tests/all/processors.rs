@@ -148,6 +148,30 @@ fn deploying_again_swaps_the_module_and_keeps_the_state() {
 }
 
 #[test]
+fn after_a_swap_the_new_code_runs_with_its_own_outputs_and_settings() {
+    let broker = Broker::start();
+    for topic in ["lines", "one", "two"] {
+        broker.run(&["topic", "create", topic]);
+    }
+    upload(&broker, "filter");
+    let deploy = |output: &str, setting: &str| {
+        let words = ["processor", "deploy", "f", "--module", "filter", "--input", "lines", "--output", output];
+        broker.run(&[&words[..], &["--setting", setting]].concat());
+    };
+    let pass = |lines: &str, topic: &str, count: &str| {
+        broker.run_with_input(&["produce", "lines"], lines);
+        broker.run(&["consume", topic, "--from-beginning", "--max-messages", count])
+    };
+    deploy("one", "contains=a");
+    assert_eq!(pass("a1\nb1\n", "one", "1"), "a1\n");
+    deploy("two", "contains=b");
+    assert_eq!(pass("a2\nb2\n", "two", "1"), "b2\n");
+    broker.run(&["processor", "rollback", "f"]);
+    assert_eq!(pass("b3\na3\n", "one", "2"), "a1\na3\n");
+    assert_eq!(broker.json(&["offsets", "two"])[0]["offset"], 1);
+}
+
+#[test]
 fn a_deleted_processor_takes_its_changelog_along() {
     let broker = with_word_count();
     let internal = |broker: &Broker| broker.run(&["topic", "list", "--internal"]);
@@ -213,7 +237,7 @@ fn a_shadow_writes_nothing_and_reports_the_first_difference() {
     assert!(broker.run(&["processor", "describe", "f"]).contains("shadow of task 0"));
     let same = &describe(&broker, "word-count")["tasks"][0];
     assert_eq!(same["shadow"]["differing_steps"], 0, "{same}");
-    assert_eq!(same["records_out"], 2, "the shadow's outputs leave nobody");
+    assert_eq!(same["records_out"], 2, "what the shadow emits goes nowhere");
 
     broker.run(&["processor", "end-shadow", "f"]);
     assert!(describe(&broker, "f")["shadow_module"].is_null());

@@ -151,9 +151,12 @@ impl<S: Surroundings> TaskDriver<S> {
 
     fn take_deployment(&mut self, now_ms: u64, setting: TaskSetting) {
         self.surroundings.adopt(&setting.image);
+        let redeployed = self.setting.processor.revision != setting.processor.revision;
         self.setting = Arc::new(setting);
         match &self.phase {
             Phase::Running(_) => self.swapping = true,
+            // A shadow that comes or goes is no reason to try again.
+            Phase::Failed(_) if !redeployed => {}
             Phase::Failed(_) => {
                 self.guest.lock().take();
                 self.phase = Phase::TakeOver { at_ms: now_ms };
@@ -168,8 +171,11 @@ impl<S: Surroundings> TaskDriver<S> {
         self.swapping
     }
 
-    /// Notes how long the newest swap kept the task from processing.
+    /// Notes how long the newest swap kept the task from processing, unless it failed.
     pub fn swapped(&self, pause: Duration) {
+        if !matches!(self.phase, Phase::Running(_)) {
+            return;
+        }
         let pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
         metrics::counter!(names::SWAPS, "processor" => self.setting.processor.name.to_string()).increment(1);
         self.status.lock().swap_us = Some(pause_us);
@@ -200,9 +206,8 @@ impl<S: Surroundings> TaskDriver<S> {
                 Err(failure) => self.fail(now, failure),
             }
         }
-        if std::mem::take(&mut self.swapping)
-            && let Phase::Running(instance) = &mut self.phase
-        {
+        let swapping = std::mem::take(&mut self.swapping);
+        if swapping && let Phase::Running(instance) = &mut self.phase {
             self.guest.lock().take();
             if let Err(failure) = instance.swap(&self.setting) {
                 return self.fail(now, failure);
@@ -219,7 +224,8 @@ impl<S: Surroundings> TaskDriver<S> {
         // protocol has under way, and no more.
         let mut stopped = instance.run_commands(now_ms);
         let mut outcome = Ok(());
-        if stopped.is_none() && running && !paused && instance.may_run() {
+        // After a swap the first step waits for the next turn: the pause is the swap's alone.
+        if stopped.is_none() && running && !paused && !swapping && instance.may_run() {
             outcome = instance.run_step(now, &guest);
         }
         stopped = stopped.or_else(|| instance.run_commands(now_ms));

@@ -152,14 +152,18 @@ impl<S: Surroundings> Instance<S> {
         self.discard();
         let records = self.input.assembly().len();
         match error {
-            StepError::Stopped => Ok(()),
-            StepError::TooLarge { .. } | StepError::Timers { .. } if records > 1 => {
-                self.trouble.records.too_large(records);
-                Ok(())
-            }
-            StepError::TooLarge { .. } | StepError::Timers { .. } => self.culprit(now, &format!("guest: {error}")),
-            _ => Err(Failure::new(format!("broker: {error}"))),
+            StepError::Stopped => return Ok(()),
+            StepError::TooLarge { .. } | StepError::Timers { .. } => {}
+            _ => return Err(Failure::new(format!("broker: {error}"))),
         }
+        match (records, self.trouble.timers_called) {
+            (2.., _) => self.trouble.records.too_large(records),
+            // One record may fit where it and the timers behind it do not.
+            (1, 1..) => self.trouble.apart = Apart::RecordsOnly,
+            (0, timers @ 2..) => self.trouble.timers.too_large(timers),
+            _ => return self.culprit(now, &format!("guest: {error}")),
+        }
+        Ok(())
     }
 
     /// One record, or one timer, is left, and it can't be processed.
@@ -171,6 +175,10 @@ impl<S: Surroundings> Instance<S> {
         }
         self.trouble.attempts = 0;
         let failure = self.failure(message);
+        let what = match &failure.record {
+            Some((topic, partition, offset)) => format!("record {topic}-{partition}@{offset}"),
+            None => self.due_timer().map_or_else(|| "nothing".to_owned(), |(at, id)| timer_name(at, &id)),
+        };
         let dead_letters = match errors.then {
             ErrorEnd::Fail => return Err(failure),
             ErrorEnd::Skip => None,
@@ -193,9 +201,7 @@ impl<S: Surroundings> Instance<S> {
             ("skipped", names::SKIPPED_RECORDS)
         };
         metrics::counter!(metric, "processor" => self.setting.processor.name.to_string()).increment(1);
-        let place = failure.record.as_ref().map(|(topic, partition, offset)| format!("{topic}-{partition}@{offset}"));
-        let place = place.map_or_else(|| "a timer".to_owned(), |place| format!("record {place}"));
-        self.setting.log.write(self.setting.task, LogLevel::Error, &format!("{place} was {kind}: {}", failure.message));
+        self.setting.log.write(self.setting.task, LogLevel::Error, &format!("{what} was {kind}: {}", failure.message));
         self.noted = Some(TaskError { message: failure.message, record: failure.record, at: now.unix_ms });
         Ok(())
     }
@@ -203,12 +209,17 @@ impl<S: Surroundings> Instance<S> {
     fn failure(&self, message: &str) -> Failure {
         let record = self.input.offset(0).zip(self.inputs.get(self.turn));
         let record = record.map(|(offset, view)| (view.topic_name.clone(), view.id.partition, offset));
-        Failure { message: message.to_owned(), record }
+        let timer = if record.is_none() { self.due_timer() } else { None };
+        let message = match timer {
+            Some((at, id)) => format!("{}: {message}", timer_name(at, &id)),
+            None => message.to_owned(),
+        };
+        Failure { message, record }
     }
 
     /// The step that leaves the culprit out. It does not move stream time: a record that can't be processed shall not
     /// close anybody's windows.
-    fn step_past(&mut self, now: Now, message: &str, dead_letters: Option<TopicId>) -> Result<StepRun, Failure> {
+    fn step_past(&self, now: Now, message: &str, dead_letters: Option<TopicId>) -> Result<StepRun, Failure> {
         let kind = if dead_letters.is_some() { DecisionKind::DeadLettered } else { DecisionKind::Skipped };
         let mut run =
             StepRun { timestamp: now.unix_ms, inputs: self.input.range().into_iter().collect(), ..StepRun::default() };
@@ -279,9 +290,17 @@ impl<S: Surroundings> Instance<S> {
 
     /// Nothing of the call may stay: neither what it did nor what its instance remembers of it.
     pub(super) fn discard(&mut self) {
+        if let Some(shadow) = &mut self.shadow {
+            shadow.forget();
+        }
         self.host.lock().discard();
         self.guest.drop_instance();
     }
+}
+
+/// How people are told of a timer.
+fn timer_name(at: i64, id: &[u8]) -> String {
+    format!("timer {:?} at {at}", String::from_utf8_lossy(id))
 }
 
 /// Encoded headers with more of them behind; `None` if they are none.

@@ -9,6 +9,7 @@
 //! | `undeclared-output`, `undeclared-store` | uses what was not deployed |
 //! | `recurse` | calls itself for ever |
 //! | `timer-spin`, `timer-trap` | sets a timer that is due at once and never returns from it, or panics |
+//! | `timers-large` | sets three timers that are due at once, each of which fits a step while all of them do not |
 //! | `garbage-index`, `garbage-lengths`, `garbage-keys` | lists whose lengths point far outside of their bytes |
 //!
 //! With the setting `init=trap`, `init=spin` or `init=refuse` it does so when it is made.
@@ -46,6 +47,7 @@ impl Processor for Attack {
             match timer.id {
                 b"timer-spin" => spin(),
                 b"timer-trap" => panic_now("the timer says trap"),
+                id if id.starts_with(b"timer-large") => large(timer.at, id, context)?,
                 id => context.emit(0, OutRecord::at(timer.at).key(id))?,
             }
         }
@@ -68,12 +70,23 @@ fn attack(record: &Record<'_>, context: &mut Context) -> Result<(), Failure> {
         b"undeclared-store" => context.store(7)?.put(b"key", b"value")?,
         b"recurse" => drop(std::hint::black_box(recurse(record.offset.unsigned_abs()))),
         id @ (b"timer-spin" | b"timer-trap" | b"timer") => context.timers.set(record.timestamp, id)?,
+        b"timers-large" => {
+            for number in 0..3 {
+                context.timers.set(record.timestamp, format!("timer-large-{number}").as_bytes())?;
+            }
+        }
         b"garbage-index" => garbage::emit(&[0xff; 24], b"x"),
         b"garbage-lengths" => garbage::emit(&[0xff; 23], &[]),
         b"garbage-keys" => garbage::put(&[0xff, 0xff, 0xff, 0x7f, 1]),
         _ => {}
     }
     Ok(())
+}
+
+/// Changes and outputs that are a third of what a commit has no room for.
+fn large(at: i64, id: &[u8], context: &mut Context) -> Result<(), Failure> {
+    context.store(0)?.put(id, &vec![b'x'; 4 << 20])?;
+    (0..2).try_for_each(|_| Ok(context.emit(0, OutRecord::at(at).key(id).value(&vec![b'x'; 900_000]))?))
 }
 
 fn recurse(depth: u64) -> u64 {

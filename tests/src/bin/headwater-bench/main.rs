@@ -36,6 +36,7 @@ mod rounds;
 mod tail;
 mod texts;
 mod transform;
+mod way;
 mod word_count;
 
 use options::{Options, Usage};

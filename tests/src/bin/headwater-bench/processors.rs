@@ -13,7 +13,8 @@ use crate::memory::rss_anon_kib;
 use crate::options::Options;
 use crate::report::{Figure, Goal};
 use crate::rounds::interleave;
-use headwater_client::{Client, Consumer, ConsumerConfig, Producer, ProducerConfig, ProducerRecord, StartOffset};
+use crate::way::{Way, percentile};
+use headwater_client::{Client, ProducerConfig};
 use headwater_protocol::messages::processor::{
     DeployProcessorRequest, ErrorPolicy, OnError, ProcessorLimits, StartFrom, TaskState,
 };
@@ -24,6 +25,7 @@ const ROUNDS: usize = 5;
 /// Records whose way is timed, a sample.
 const RECORDS: usize = 600;
 const SWAPS: usize = 60;
+const VALUE: [u8; 100] = [b'x'; 100];
 const IDLE_TASKS: u32 = 200;
 /// How long anything may take before the benchmark gives up.
 const STALL_MAX: Duration = Duration::from_secs(60);
@@ -72,53 +74,13 @@ async fn prepare(options: &Options, client: &Client) -> Result<Duration> {
     for module in ["filter", "identity", "spin"] {
         client.admin().upload_module(module, None, component(options, module)?, |_, _| {}).await?;
     }
-    let mut way = Way::new(client, "lines", "passed").await?;
+    let mut way = Way::new(client, "lines", "passed", &VALUE).await?;
     let begun = Instant::now();
     let settings = vec![("contains".to_owned(), "x".to_owned())];
     let request = DeployProcessorRequest { settings, ..deployment("filter", "filter", "lines", "passed") };
     client.admin().deploy_processor(request).await?;
     way.once().await?;
     Ok(begun.elapsed())
-}
-
-/// A record's way from one topic to another.
-struct Way {
-    producer: Producer,
-    consumer: Consumer,
-    topic: &'static str,
-}
-
-impl Way {
-    async fn new(client: &Client, from: &'static str, to: &str) -> Result<Self> {
-        let mut consumer = client.consumer(ConsumerConfig::default())?;
-        consumer.assign(to, &[(0, StartOffset::End)]).await?;
-        let producer = client.producer(ProducerConfig { linger: Duration::ZERO, ..ProducerConfig::default() })?;
-        Ok(Self { producer, consumer, topic: from })
-    }
-
-    async fn once(&mut self) -> Result<()> {
-        let delivery = self.producer.send(ProducerRecord::new(self.topic, None, Some(&[b'x'; 100]))).await?;
-        self.consumer.next().await?;
-        delivery.await?;
-        Ok(())
-    }
-
-    /// The 99th percentile of seconds from sending a record to having it, one at a time.
-    async fn p99(&mut self, records: usize) -> Result<f64> {
-        let mut times = Vec::with_capacity(records);
-        for _ in 0..records {
-            let begun = Instant::now();
-            self.once().await?;
-            times.push(begun.elapsed().as_secs_f64());
-        }
-        percentile(times, 99)
-    }
-}
-
-fn percentile(mut values: Vec<f64>, percent: usize) -> Result<f64> {
-    values.sort_by(f64::total_cmp);
-    let place = values.len().saturating_sub(1).min(values.len() * percent / 100);
-    values.get(place).copied().ok_or_else(|| "nothing was timed".into())
 }
 
 /// Both ways, without and beside a guest that spins all the time.
@@ -128,8 +90,8 @@ fn beside_a_spinning_guest(
     client: &Client,
 ) -> Result<Vec<Figure>> {
     let records = options.pick(RECORDS, 50);
-    let plain = RefCell::new(runtime.block_on(Way::new(client, "plain", "plain"))?);
-    let filtered = RefCell::new(runtime.block_on(Way::new(client, "lines", "passed"))?);
+    let plain = RefCell::new(runtime.block_on(Way::new(client, "plain", "plain", &VALUE))?);
+    let filtered = RefCell::new(runtime.block_on(Way::new(client, "lines", "passed", &VALUE))?);
     let both = || -> Result<(f64, f64)> {
         let plain = runtime.block_on(plain.borrow_mut().p99(records))?;
         Ok((plain, runtime.block_on(filtered.borrow_mut().p99(records))?))
@@ -195,7 +157,7 @@ async fn begin_to_spin(client: &Client) -> Result<()> {
 /// Two modules take turns while records pass.
 async fn swap_pause(options: &Options, client: &Client) -> Result<Figure> {
     let mut pauses = Vec::new();
-    let mut way = Way::new(client, "lines", "passed").await?;
+    let mut way = Way::new(client, "lines", "passed", &VALUE).await?;
     let admin = client.admin();
     for number in 0..options.pick(SWAPS, 4) {
         let module = if number % 2 == 0 { "identity" } else { "filter" };

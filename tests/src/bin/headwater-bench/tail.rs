@@ -9,16 +9,17 @@ use crate::broker::{Broker, create_topic};
 use crate::options::Options;
 use crate::report::{Figure, Goal};
 use crate::rounds::interleave;
+use crate::way::{Way, percentile};
 use crate::{Result, framing};
 use bytes::BytesMut;
-use headwater_client::{Client, Consumer, ConsumerConfig, Producer, ProducerConfig, ProducerRecord, StartOffset};
+use headwater_client::{Client, ConsumerConfig, ProducerConfig, StartOffset};
 use headwater_log::storage::file::FileStorage;
 use headwater_log::{DataDirectory, Log, LogConfig, Source};
 use headwater_protocol::batch::stamp;
 use headwater_protocol::ids::LeaderEpoch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Bytes of the topic that is read whole: more than are kept in memory for readers at the end.
 const HISTORY_BYTES: u64 = 400_000_000;
@@ -141,17 +142,10 @@ fn read_at_end(log: &mut Log, reads: usize) -> Result<f64> {
             return Err("a reader at the end was sent to the file".into());
         }
     }
-    times.sort_by(f64::total_cmp);
-    times.get(reads * 99 / 100).copied().ok_or_else(|| "nothing was timed".into())
+    percentile(times, 99)
 }
 
-/// A consumer at the end of a partition, and who writes to it.
-struct Live {
-    producer: Producer,
-    consumer: Consumer,
-}
-
-async fn prepare(client: &Client, history_bytes: u64) -> Result<Live> {
+async fn prepare(client: &Client, history_bytes: u64) -> Result<Way> {
     // Not the disk is measured, but who waits for whom.
     let settings = [("durability", "os")];
     create_topic(client, "history", 1, &settings).await?;
@@ -161,26 +155,7 @@ async fn prepare(client: &Client, history_bytes: u64) -> Result<Live> {
         producer.send_ref("history", None, Some(&VALUE)).await?;
     }
     producer.flush().await?;
-    let mut consumer = client.consumer(ConsumerConfig::default())?;
-    consumer.assign("live", &[(0, StartOffset::End)]).await?;
-    let producer = client.producer(ProducerConfig { linger: Duration::ZERO, ..ProducerConfig::default() })?;
-    Ok(Live { producer, consumer })
-}
-
-impl Live {
-    /// The 99th percentile of seconds from sending a record to having it, one at a time.
-    async fn p99(&mut self, records: usize) -> Result<f64> {
-        let mut times = Vec::with_capacity(records);
-        for _ in 0..records {
-            let begun = Instant::now();
-            let delivery = self.producer.send(ProducerRecord::new("live", None, Some(&VALUE))).await?;
-            self.consumer.next().await?;
-            times.push(begun.elapsed().as_secs_f64());
-            delivery.await?;
-        }
-        times.sort_by(f64::total_cmp);
-        times.get(records * 99 / 100).copied().ok_or_else(|| "nothing was timed".into())
-    }
+    Way::new(client, "live", "live", &VALUE).await
 }
 
 /// Who reads everything.
