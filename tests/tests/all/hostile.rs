@@ -85,7 +85,9 @@ fn a_timer_that_fails_is_told_apart_from_the_record_that_set_it() {
     for (attack, message, kind) in
         [("timer-trap", "the timer says trap", "trap"), ("timer-spin", "CPU limit", "cpu-limit")]
     {
-        let broker = under_attack(&["--on-error", "skip", "--retries", "0"]);
+        // One record a step: the timer is due behind `b`, whose step it fails in.
+        let words = ["--on-error", "skip", "--retries", "0", "--records-per-step-max", "1"];
+        let broker = under_attack(&words);
         let task = attacked(&broker, attack);
         let said = task["last_error"]["message"].as_str().unwrap();
         assert!(said.contains(&format!("timer {attack:?} at ")), "{said}");
