@@ -10,7 +10,7 @@ use headwater_protocol::messages::processor::{LogLevel, ProcessorLimits};
 use headwater_state::{ChangelogPosition, MemoryStore, Overlay, OverlayLimits, Scan, StoreNumber};
 use headwater_wasm_host::{
     CallError, CompileLimits, CompilerCommand, Deployment, InputAssembly, InputBatch, InspectLimits, Loader,
-    LoaderConfig, ProcessorInstance, Runtime, RuntimeConfig, encode_timers,
+    LoaderConfig, ProcessorInstance, Runtime, RuntimeConfig, World, encode_timers, inspect,
 };
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -103,6 +103,11 @@ impl LocalTask {
             compile: CompileLimits::default(),
             inspect: InspectLimits::default(),
         };
+        let inspection = inspect(component, &config.inspect).map_err(|error| failed(&error))?;
+        if inspection.world != World::Processor {
+            let world = inspection.world;
+            return Err(LocalError(format!("the module is of world {world}; only processors run here")));
+        }
         let runtime = Runtime::new(RuntimeConfig::default()).map_err(|error| failed(&error))?;
         let loader = Loader::open(runtime, config).map_err(|error| failed(&error))?;
         let digest = ModuleDigest(Sha256::digest(component).into());

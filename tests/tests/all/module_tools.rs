@@ -74,6 +74,9 @@ fn a_module_on_a_file_gives_what_a_broker_would_and_names_the_lines_that_fail() 
         ["module", "test", "bad", "--module", trap.to_str().unwrap(), "-o", "out", "--records-per-step-max", "1"];
     let error = headwater(directory, &words).unwrap_err();
     assert!(error.contains("lines 2 to 2 of bad") && error.contains("says trap"), "{error}");
+    let extractor = component("json-key");
+    let extractor = ["module", "test", "lines", "--module", extractor.to_str().unwrap()];
+    assert!(headwater(directory, &extractor).unwrap_err().contains("only processors"));
     let missing = headwater(directory, &module[..5]).unwrap_err();
     assert!(missing.contains("--output"), "{missing}");
 }
